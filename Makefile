@@ -1,0 +1,46 @@
+# `make demo` and `make test` are all that a machine with Python 3.11 or later and make needs.
+
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+CODE := $(sort $(patsubst %/,%,$(dir $(wildcard prohibit_jax/*.py launch/*.py serve/*.py bench/*.py))))
+
+# The jax line follows from Python's version (pyproject.toml says how); so does the set of pinned versions.
+PINS = constraints/$$($(BIN)/python -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.13")').txt
+
+.PHONY: install demo test lint format pins clean
+
+install: .venv/installed
+
+# Made once, and again when what it depends on changes.
+.venv/installed: pyproject.toml $(wildcard constraints/*.txt)
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Installing into .venv; about a minute, once"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(PINS) --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/launch demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(CODE)
+
+format: .venv/installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The newest versions that pyproject.toml allows, for the Python that .venv has.
+pins: .venv/installed
+	$(BIN)/python -m venv --clear .venv/pins
+	.venv/pins/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv/pins/bin/python -m pip freeze --exclude-editable > $(PINS)
+	rm -r .venv/pins
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,46 @@
+"""The `launch` command: every subcommand in a file of its own, which parses, calls one library function and prints."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from launch import bundle, demo, evaluate, score, train, weights
+from prohibit_jax.types import InputError
+
+app = typer.Typer(
+    help="Find prohibited items in uploaded photographs: one small network per category, all in one call.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("bundle")(bundle.bundle)
+app.command("score")(score.score)
+app.add_typer(weights.app, name="weights")
+
+
+def main() -> None:
+    """Runs `launch`; bad input ends in one line on standard error and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except (InputError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        _fail(message, 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("stopped; a run that was under way goes on with --resume", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"launch: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

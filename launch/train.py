@@ -1,0 +1,46 @@
+"""`launch train`: a new version of one class's head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, stderr
+from launch.figures import metrics_table
+
+
+def train(
+    class_name: Annotated[str, typer.Option("--class", help="The class to train, as in `weapon`.")],
+    data: Annotated[
+        str, typer.Option("--data", help="folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT.")
+    ] = "",
+    weights: Annotated[
+        str, typer.Option("--weights", help="What to start from: imported weights, hf:OWNER/NAME, or last.")
+    ] = "",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A TOML file; configs/CLASS.toml where that exists.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Changes one value of the config.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the class's unfinished run.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a head: a new version of a class, its card and its plots. No other class is touched."""
+    from prohibit_jax.config import load_config
+    from prohibit_jax.heads.make import train_head
+
+    loaded = load_config(
+        class_name, config, settings or (), {"data.source": data, "model.weights": weights}
+    )
+    with bar() as line:
+        made = train_head(loaded, store, resume=resume, progress=line, warn=lambda text: stderr.print(f"! {text}"))
+    answer(
+        {"head": str(made.ref), "folder": str(made.folder), "run": str(made.run), "metrics": made.card.metrics},
+        as_json,
+        metrics_table(str(made.ref), made.card.metrics),
+        f"{made.ref} is in {made.folder}; curves and mistakes are in {made.run}",
+    )

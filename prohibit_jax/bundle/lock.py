@@ -1,0 +1,156 @@
+"""A bundle: a lock file that pins which head versions serve together, one line a head.
+
+```
+{"schema": 1, "heads": [
+  {"class": "weapon", "version": 3, "sha256": "…", "card_sha256": "…"}
+]}
+```
+
+`sha256` is that of the head's params.safetensors, `card_sha256` that of its card.json, which in turn names the trunk's:
+together they fix every score. Where a line gives no `card_sha256`, the card goes unpinned. Replacing a head changes one
+line; the former files stay as bundles/history/NAME/<n>.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etils import epath
+
+from prohibit_jax.bundle.card import SCHEMA, SHA256, check_schema, parse_json
+from prohibit_jax.bundle.publish import publish_file, read_file
+from prohibit_jax.bundle.store import Head, Store
+from prohibit_jax.types import HeadRef, InputError, check_name
+
+COLUMNS = ("path", "sha256", "width", "height", "error")
+"""The columns that a score table has beside its classes: no class of a bundle may be named so."""
+LOCK_LIMIT = 16 * 2**20  # bytes
+FIELDS = ("class", "version", "sha256", "card_sha256")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A line of a lock file: a head's version, and the hashes of its two files."""
+
+    ref: HeadRef
+    sha256: str
+    card_sha256: str = ""
+
+    @classmethod
+    def of(cls, head: Head) -> Pin:
+        """The pin of a published head."""
+        return cls(head.ref, head.card.params_sha256, head.card_sha256)
+
+    def line(self) -> dict[str, str | int | None]:
+        """What the lock file says of the head."""
+        line = {"class": self.ref.name, "version": self.ref.version, "sha256": self.sha256}
+        return line | {"card_sha256": self.card_sha256} if self.card_sha256 else line
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Heads that serve together, in the order of the scores' columns."""
+
+    name: str
+    pins: tuple[Pin, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(pin.ref.name for pin in self.pins)
+
+    @property
+    def sha256(self) -> str:
+        """Of the lock file's text: equal bundles score equally."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The lock file's text, a line a head."""
+        lines = ",\n".join(f"  {json.dumps(pin.line())}" for pin in self.pins)
+        return f'{{"schema": {SCHEMA}, "heads": [\n{lines}\n]}}\n'
+
+
+def make_bundle(store: Store, name: str, refs: Sequence[HeadRef | str] | None = None) -> Bundle:
+    """Writes `bundles/NAME.json` with these heads, in this order; by default every class's latest, sorted by class.
+
+    Raises InputError if there is none, two are of one class, or any cannot be served: damaged, unknown, without its
+    trunk, or named like a column of the score table. The former file, if any, is kept in the history.
+    """
+    check_name(name, "bundle")
+    resolved = [store.resolve(ref) for ref in (store.classes() if refs is None else refs)]
+    if not resolved:
+        raise InputError(f"bundle {name}: no heads; train a class first (launch train), store {store.root}")
+    pins = []
+    for ref in resolved:
+        head = store.read_head(ref)
+        if head.card.trunk:
+            store.read_trunk(head.card.trunk.sha256, head.card.trunk_network())
+        pins.append(Pin.of(head))
+    bundle = Bundle(name, tuple(pins))
+    check_bundle(bundle, f"bundle {name}")
+    path, text = store.bundles / f"{name}.json", bundle.to_json().encode()
+    former = read_file(path, LOCK_LIMIT) if path.exists() else None
+    if former not in (None, text):
+        _keep(store.bundles / "history" / name, former)
+    publish_file(path, text)
+    return bundle
+
+
+def read_bundle(store: Store, name: str) -> Bundle:
+    """The bundle of that name. Raises InputError in one line if it is missing or any field of it is wrong."""
+    path = store.bundles / f"{check_name(name, 'bundle')}.json"
+    if not path.exists():
+        have = ", ".join(sorted(p.stem for p in store.bundles.glob("*.json"))) if store.bundles.is_dir() else ""
+        raise InputError(f"{path}: no such bundle (there is {have or 'none'}); make it with launch bundle --out {name}")
+    return _parse(name, read_file(path, LOCK_LIMIT), str(path))
+
+
+def _parse(name: str, text: bytes, source: str) -> Bundle:
+    content = parse_json(text, source)
+    check_schema(content, source)
+    lines = content.get("heads")
+    if content.keys() != {"schema", "heads"} or not isinstance(lines, list):
+        raise InputError(f"{source}: must hold schema and heads, a list")
+    bundle = Bundle(name, tuple(_pin(line, f"{source}: heads[{i}]") for i, line in enumerate(lines)))
+    check_bundle(bundle, source)
+    return bundle
+
+
+def _pin(line: object, where: str) -> Pin:
+    if not isinstance(line, dict) or not set(FIELDS[:3]) <= line.keys() <= set(FIELDS):
+        raise InputError(f"{where}: must hold class, version, sha256 and, at most, card_sha256")
+    version = line["version"]
+    if type(version) is not int or version < 1:
+        raise InputError(f"{where}: version is {version!r}, must be a whole number from 1")
+    for field in FIELDS[2:]:
+        if field in line and not (isinstance(line[field], str) and SHA256.fullmatch(line[field])):
+            raise InputError(f"{where}: {field} is {line[field]!r}, must be 64 hexadecimal digits")
+    try:
+        name = check_name(line["class"])
+    except (InputError, TypeError) as error:
+        raise InputError(f"{where}: {error}") from None
+    return Pin(HeadRef(name, version), line["sha256"], line.get("card_sha256", ""))
+
+
+def check_bundle(bundle: Bundle, source: str) -> None:
+    """Raises InputError, naming `source`, unless there are heads, one a class, none named like a column of a table."""
+    if not bundle.pins:
+        raise InputError(f"{source}: no heads")
+    for name in bundle.classes:
+        if bundle.classes.count(name) > 1:
+            raise InputError(f"{source}: two heads of class {name}; give one version of it")
+        if name in COLUMNS:
+            raise InputError(f"{source}: a class may not be named {name}, which is a column of every score table")
+
+
+def _keep(folder: epath.Path, former: bytes) -> None:
+    numbers = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()] if folder.is_dir() else []
+    n = max(numbers, default=0) + 1
+    while True:
+        try:
+            publish_file(folder / f"{n}.json", former, overwrite=False)
+            return
+        except FileExistsError:
+            n += 1

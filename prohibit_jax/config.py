@@ -1,0 +1,189 @@
+"""Typed configs: TOML in, defaults filled, unknown keys refused with the nearest known one.
+
+`configs/default.toml` lists every key with its default; a class's file (`configs/weapon.toml`) names only what differs,
+and `--set section.key=value` has the last word.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prohibit_jax.types import InputError, check_name
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of the TOML file: immutable, no unknown key, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class ClassConfig(Section):
+    """Which labels of a source make the class; every other label is a negative."""
+
+    name: str
+    positive: tuple[str, ...]
+    ignore: tuple[str, ...] = ()  # labels left out: neither positive nor negative
+
+
+class DataConfig(Section):
+    """Where photos come from, how they are split, and what is refused."""
+
+    source: str = ""  # folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT
+    validation: Share = 0.2
+    test: Share = 0.2
+    workers: Annotated[int, Field(ge=0, le=256)] = 2  # decoding processes; 0 decodes in threads of this one
+    max_bytes: Count = 32 * 2**20
+    max_pixels: Count = 50_000_000
+
+
+class ModelConfig(Section):
+    """The network and what it starts from."""
+
+    architecture: Literal["efficientnet_b0", "efficientnet_lite0"] = "efficientnet_b0"  # weights bring their own
+    width: Positive = 1.0
+    depth: Positive = 1.0
+    size: Annotated[int, Field(ge=16, le=2048)] = 300  # edge of the network's input, pixels
+    weights: str = ""  # "": from scratch; a name in the store, hf:OWNER/NAME, or "last": the class's last version
+    trunk_through: Literal["", "stem", "s1", "s2", "s3", "s4", "s5", "s6", "s7"] = ""  # "": the whole network is trained
+
+
+class TrainConfig(Section):
+    """One run of training."""
+
+    epochs: Count = 12
+    steps_per_epoch: Annotated[int, Field(ge=0)] = 0  # 0: one pass over the training photos
+    batch: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Positive = 1e-3
+    warmup: Share = 0.1  # share of the steps
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip: Positive = 1.0  # global norm of the gradient
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.99  # decay of the weights' moving average; 0 keeps the last weights
+    loss: Literal["bce", "focal"] = "bce"
+    positive_weight: Positive = 1.0
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    positive_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25  # of every batch
+    augment: bool = True  # a frozen trunk's cached features are never augmented
+    # "batch" normalises by each batch, "frozen" by the running statistics; "auto": batch from scratch, else frozen.
+    batch_norm: Literal["auto", "batch", "frozen"] = "auto"
+    patience: Count = 4  # epochs without a better validation average precision before stopping
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class EvaluateConfig(Section):
+    """What a head is judged by, and the targets of its two thresholds."""
+
+    calibration: Literal["platt", "temperature"] = "platt"
+    precision: Share = 0.95
+    recall: Share = 0.95
+    prevalence: Annotated[float, Field(gt=0, lt=1)] = 5e-6  # online: a few prohibited photos in a million
+    photos_per_day: Count = 1_000_000
+    reviews_per_day: Count = 500
+    bootstrap: Count = 1000  # resamples behind each interval
+
+
+class Config(Section):
+    """Everything that fixes a training run; saved whole in the head's card."""
+
+    class_: ClassConfig = Field(alias="class")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def load_config(
+    class_name: str,
+    path: str | Path | None = None,
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, str] | None = None,
+) -> Config:
+    """The config of a class: defaults, then its file, then `overrides`, then `settings`.
+
+    Args:
+        class_name: the class; its file is `configs/<class>.toml` where that exists and `path` names no other. Without
+            a file, photos labelled like the class are its positives.
+        path: a TOML file.
+        settings: `section.key=value`, the value in TOML or a plain word.
+        overrides: values by `section.key`, an empty one changes nothing.
+
+    Raises:
+        InputError: an unknown key, a wrong value, a file that is not TOML: one line that names it.
+    """
+    check_name(class_name)
+    default = Path("configs") / f"{class_name}.toml"
+    file = Path(path) if path is not None else default if default.is_file() else None
+    tables = _read(file) if file is not None else {}
+    source = str(file) if file is not None else "config"
+    named = tables.setdefault("class", {})
+    if named.get("name", class_name) != class_name:
+        raise InputError(f"{source}: class.name is {named['name']!r}, the command says {class_name!r}")
+    tables["class"] = {"positive": [class_name], **named, "name": class_name}
+    for key, value in (overrides or {}).items():
+        if value:
+            _set(tables, key, value)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key.count(".") != 1:
+            raise InputError(f"--set {setting!r}: write section.key=value, as in model.size=224")
+        _set(tables, key, _value(text))
+    return parse_config(tables, source)
+
+
+def parse_config(tables: Mapping[str, Any], source: str) -> Config:
+    """Checks plain tables, as `Config.model_dump(by_alias=True)` or TOML gives them; `source` names them in errors."""
+    try:
+        config = Config.model_validate(tables)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_explain(error)}") from None
+    if config.data.validation + config.data.test >= 1:
+        raise InputError(f"{source}: data.validation + data.test must leave some photos for training")
+    return config
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"config {file}: {error}") from None
+
+
+def _set(tables: dict[str, Any], key: str, value: Any) -> None:
+    section, name = key.split(".")
+    tables[section] = {**tables.get(section, {}), name: value}
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line; for an unknown key, with the nearest known one."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    near = difflib.get_close_matches(str(first["loc"][-1]), _known(first["loc"][:-1]), n=1)
+    return f"{where}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
+
+
+def _known(section: Sequence[str | int]) -> list[str]:
+    fields = Config.model_fields
+    names = {field.alias or name: field.annotation for name, field in fields.items()}
+    inner = names.get(str(section[0])) if section else None
+    return list(names) if inner is None else list(inner.model_fields)

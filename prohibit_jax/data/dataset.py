@@ -1,0 +1,92 @@
+"""A source made ready for one class: what each photo is, its label, and its side of the split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from prohibit_jax.config import Config
+from prohibit_jax.data.index import Index, index
+from prohibit_jax.data.labels import assign, fingerprint
+from prohibit_jax.data.sources import Source, open_source
+from prohibit_jax.data.splits import leaks, split
+from prohibit_jax.images.decode import Limits
+from prohibit_jax.types import InputError
+
+SIDES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Photos by row.
+
+    Attributes:
+        source: reads them.
+        index: what is known of each.
+        labels: int8 [n], 1 positive, 0 negative, -1 left out.
+        sides: [n], `train`, `validation` or `test`.
+    """
+
+    source: Source
+    index: Index
+    labels: np.ndarray
+    sides: np.ndarray
+
+    def rows(self, side: str) -> np.ndarray:
+        """int64, the usable rows of a side that are positive or negative; `all` means every side."""
+        chosen = (self.labels >= 0) & self.index.usable
+        return np.flatnonzero(chosen & (self.sides == side) if side != "all" else chosen)
+
+    def summary(self) -> dict[str, Any]:
+        """The fingerprint and the counts that a card records."""
+        counts = {
+            side: {"positives": int(self.labels[self.rows(side)].sum()), "photos": len(self.rows(side))}
+            for side in SIDES
+        }
+        return {"fingerprint": fingerprint(self.index, self.labels), **counts}
+
+
+def load_dataset(
+    config: Config,
+    cache: epath.Path,
+    *,
+    progress: Callable[[int, int], None],
+    warn: Callable[[str], None],
+) -> Dataset:
+    """Opens the configured source, looks at every photo, labels and splits them.
+
+    Args:
+        config: names the source, the labels of the class and the shares of the sides.
+        cache: folder that remembers what photos already seen look like.
+        progress: told how many photos have been looked at.
+        warn: told in one line what is left out or leaks; nothing of it ends the job.
+
+    Raises:
+        InputError: the source cannot be opened, or a label of the config is not in it.
+    """
+    if not config.data.source:
+        raise InputError("data.source: name the photos, as in --data folder:PATH or --data synthetic:2000")
+    source = open_source(config.data.source)
+    limits = Limits(config.data.max_bytes, config.data.max_pixels)
+    labels = assign(source.items, config.class_.positive, config.class_.ignore)
+    seen = index(source, cache, progress=progress, limits=limits)
+    broken = [f"{item.path}: {error}" for item, error in zip(source.items, seen.error, strict=True) if error]
+    if broken:
+        warn(f"{len(broken)} of {len(seen.error)} photos cannot be used; the first: {broken[0]}")
+    for leak in leaks(seen, source.items):
+        warn(leak)
+    sides = split(seen, source.items, validation=config.data.validation, test=config.data.test)
+    return Dataset(source, seen, labels, np.asarray(sides))
+
+
+def require_both(dataset: Dataset, side: str) -> None:
+    """Raises InputError unless the side has a positive and a negative photo."""
+    counts = Counter(dataset.labels[dataset.rows(side)].tolist())
+    for value, name in ((1, "positive"), (0, "negative")):
+        if not counts[value]:
+            raise InputError(f"data.source: no {name} photo on the {side} side; add photos, or raise data.{side}")

@@ -1,0 +1,142 @@
+"""From row numbers to batches of pixels, with Grain: a place in the stream has the same pixels with any number of workers.
+
+A stream is resumed by its place alone: `start` batches are passed over without being read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from absl import flags
+
+from prohibit_jax.data.index import Progress
+from prohibit_jax.data.sources import Source
+from prohibit_jax.images.augment import augment as augmented
+from prohibit_jax.images.decode import Limits
+from prohibit_jax.images.resize import load
+from prohibit_jax.types import Images, InputError, Photo
+
+AHEAD = 4
+"""Batches that are ready ahead of the one in use: enough to hide a slow file, few enough to stay small in memory."""
+
+
+def read(source: Source, i: int, size: int, limits: Limits = Limits()) -> Photo:  # noqa: B008 - frozen
+    """Photo `i` of `source`, uint8 [size, size, 3]. Raises InputError that names it, where it cannot be read."""
+    try:
+        return load(source.read(i), size, limits)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+    except InputError as error:
+        reason = str(error)
+    raise InputError(f"photo {source.items[i].path!r}: {reason}")
+
+
+@dataclass(frozen=True)
+class _Load(grain.transforms.Map):
+    """From a place in the stream to its photo; augmentation depends on the seed and the place alone."""
+
+    source: Source
+    rows: np.ndarray
+    size: int
+    seed: int
+    augment: bool
+    limits: Limits
+
+    def map(self, element: Any) -> dict[str, np.ndarray]:
+        place = int(element)
+        row = int(self.rows[place])
+        photo = read(self.source, row, self.size, self.limits)
+        if self.augment:
+            photo = augmented(photo, np.random.default_rng([self.seed, place]))
+        return {"image": photo, "row": np.int64(row)}  # type: ignore[dict-item]
+
+
+def batches(
+    source: Source,
+    rows: np.ndarray,
+    *,
+    size: int,
+    batch: int,
+    seed: int = 0,
+    augment: bool = False,
+    workers: int = 0,
+    start: int = 0,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields {"image": uint8 [batch, size, size, 3], "row": int64 [batch]}; the last one may be shorter.
+
+    Args:
+        source: the photos.
+        rows: int64 [n], item numbers in the order of use.
+        size: edge in pixels.
+        batch: photos per batch.
+        seed: of the augmentation.
+        augment: whether photos are varied at random.
+        workers: processes that decode; 0 decodes in threads of this process.
+        start: batches to pass over.
+        limits: on the bytes and pixels of a photo.
+
+    Raises:
+        InputError: a photo cannot be read, or decoded.
+    """
+    transform = _Load(source, np.asarray(rows, np.int64), size, seed, augment, limits)
+    photos = grain.MapDataset.range(start * batch, len(rows)).map(transform)
+    dataset = photos.batch(batch).to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=AHEAD))
+    if workers:
+        flags.FLAGS.mark_as_parsed()  # Grain hands its flags to the workers, and absl refuses to read unparsed ones
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_stay_on_cpu)
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+def _stay_on_cpu(worker: int, workers: int) -> None:
+    """A worker must never take a part of the accelerator's memory."""
+    jax.config.update("jax_platforms", "cpu")
+
+
+def decoded(
+    source: Source,
+    rows: np.ndarray,
+    size: int,
+    workers: int = 2,
+    progress: Progress | None = None,
+    *,
+    chunk: int = 64,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Iterator[tuple[np.ndarray, Images]]:
+    """Yields (int64 [c], uint8 [c, size, size, 3]): the photos of `rows` in order, at most `chunk` at a time.
+
+    Threads decode the next chunk while the caller works on this one; memory does not grow with the rows.
+
+    Raises:
+        InputError: a photo cannot be read, or decoded.
+    """
+    rows = np.asarray(rows, np.int64)
+    pool = ThreadPoolExecutor(max(workers, 1))
+    one = partial(read, source, size=size, limits=limits)
+    waiting: deque[tuple[np.ndarray, Iterator[Photo]]] = deque()
+    done = 0
+    try:
+        for first in range(0, len(rows) + chunk, chunk):
+            part = rows[first : first + chunk]
+            waiting.append((part, pool.map(one, part.tolist())))
+            if first:
+                part, photos = waiting.popleft()
+                yield part, np.stack(list(photos))
+                done += len(part)
+                if progress:
+                    progress(done, len(rows))
+    finally:
+        pool.shutdown(cancel_futures=True)

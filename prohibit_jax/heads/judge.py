@@ -1,0 +1,77 @@
+"""Judges a published head on labelled photos, through the scorer that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from prohibit_jax.bundle.store import Store, open_store
+from prohibit_jax.config import Config, parse_config
+from prohibit_jax.data.dataset import load_dataset, require_both
+from prohibit_jax.data.loader import decoded
+from prohibit_jax.evaluate import report, thresholds
+from prohibit_jax.heads.make import Line, silent
+from prohibit_jax.images.decode import Limits
+from prohibit_jax.score.scorer import scorer_of
+from prohibit_jax.types import HeadRef
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A head and `evaluate.report.evaluate`'s figures for it."""
+
+    ref: HeadRef
+    metrics: dict[str, Any]
+
+
+def evaluate_head(
+    ref: HeadRef,
+    source: str,
+    store: Store | epath.PathLike,
+    *,
+    side: str = "all",
+    progress: Line = silent,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Judged:
+    """Judges a head on the photos of `source`, labelled as the head's own config says.
+
+    Args:
+        ref: the head; without a version the latest.
+        source: labelled photos, as in `folder:PATH`.
+        store: where the head is.
+        side: `test` judges it on the photos that its training held out of this source; `all` on every photo.
+        progress: opens a progress bar.
+        warn: told in one line what was left out.
+
+    Raises:
+        InputError: no such head, or no positive or negative photo on that side.
+    """
+    store = open_store(store)
+    head = store.read_head(ref)
+    saved = dict(head.card.config)
+    config: Config = parse_config({**saved, "data": {**saved["data"], "source": source}}, f"card of {head.ref}")
+    dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
+    require_both(dataset, side)
+    rows = dataset.rows(side)
+    trunks = {head.card.trunk.sha256: store.read_trunk(head.card.trunk.sha256)} if head.card.trunk else {}
+    scorer = scorer_of([head], trunks, batch_sizes=(BATCH,))
+    limits = Limits(config.data.max_bytes, config.data.max_pixels)
+    chunks = decoded(
+        dataset.source, rows, scorer.sizes[0], progress=progress("scoring"), chunk=BATCH, limits=limits
+    )
+    logits = np.concatenate([scorer.logits(images)[:, 0] for _, images in chunks])
+    metrics = report.evaluate(
+        dataset.labels[rows],
+        logits,
+        calibration=head.card.calibration,
+        settings=thresholds.Settings(**config.evaluate.model_dump()),
+        thresholds=head.card.thresholds,
+        seed=config.train.seed,
+    )
+    return Judged(head.ref, metrics)

@@ -1,0 +1,266 @@
+"""Makes a head: photos, training, calibration, thresholds, test, plots, publication."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from prohibit_jax.bundle.card import Card, Trunk, library_versions
+from prohibit_jax.bundle.publish import publish_file
+from prohibit_jax.bundle.store import Store, open_store
+from prohibit_jax.config import Config, parse_config
+from prohibit_jax.data.dataset import Dataset, load_dataset, require_both
+from prohibit_jax.data.loader import decoded
+from prohibit_jax.evaluate import calibration, plots, report, thresholds
+from prohibit_jax.heads.begin import Beginning, begin
+from prohibit_jax.images.decode import Limits, decode
+from prohibit_jax.models.network import Network, shapes
+from prohibit_jax.train.examples import Examples, FeatureExamples, PhotoExamples, predict_all
+from prohibit_jax.train.features import FeatureCache, fill
+from prohibit_jax.train.loop import Fitted, Progress, Task, fit
+from prohibit_jax.train.state import predict_of
+from prohibit_jax.types import HeadRef, InputError, Photo
+
+FEATURE_BATCH = 64  # photos through the trunk at once
+SHEET_EDGE = 160  # pixels that a photo on a sheet has at least, where it has them
+
+
+class Advance(Protocol):
+    """Moves a progress bar to `done` of `total`, with a new title where one is given."""
+
+    def __call__(self, done: int, total: int, text: str = ..., /) -> None: ...
+
+
+Line = Callable[[str], Advance]
+"""Opens a progress bar under a title: `advance = line("decoding")`, then `advance(done, in_all)`."""
+
+
+def silent(title: str) -> Advance:
+    """A progress bar that shows nothing."""
+    return lambda done, total, text="": None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A published head: where it and the run that made it are."""
+
+    ref: HeadRef
+    card: Card
+    folder: epath.Path
+    run: epath.Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what: the trunk, if any, is already behind `examples`."""
+
+    network: Network
+    trunk: Trunk | None
+    examples: Examples
+    batch_statistics: bool
+
+
+def train_head(
+    config: Config,
+    store: Store | epath.PathLike,
+    *,
+    resume: bool = False,
+    progress: Line = silent,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Made:
+    """Trains one class and publishes its next version; nothing of any other class is touched.
+
+    Calibration and thresholds come from the validation photos, the figures in the card from the test photos.
+
+    Args:
+        config: what to train, on what, from what.
+        store: where heads are kept.
+        resume: go on with the class's unfinished run, whose config must be the same.
+        progress: opens a progress bar.
+        warn: told in one line what was left out.
+
+    Raises:
+        InputError: bad input, in one line that names the file or the field.
+    """
+    store = open_store(store)
+    run = _unfinished_run(config, store) if resume else _new_run(config, store)
+    dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
+    for side in ("train", "validation", "test"):
+        require_both(dataset, side)
+    _same_data(run, dataset)
+    beginning = begin(config, store)
+    plan = _plan(config, store, dataset, beginning, progress)
+    fitted = _fit(config, run, dataset, beginning, plan, progress)
+
+    predict = predict_of(plan.network, beginning.preprocessing)
+    variables = {name: jnp.asarray(array) for name, array in fitted.variables.items()}
+    logits = {
+        side: predict_all(
+            lambda x: predict(variables, x), plan.examples, dataset.rows(side), config.train.batch
+        )[:, 0]
+        for side in ("validation", "test")
+    }
+    labels = {side: dataset.labels[dataset.rows(side)] for side in logits}
+    settings = thresholds.Settings(**config.evaluate.model_dump())
+    scale = calibration.fit(labels["validation"], logits["validation"], settings.calibration)
+    bands = thresholds.choose(settings, labels["validation"], scale(logits["validation"]))
+    metrics = report.evaluate(
+        labels["test"], logits["test"], calibration=scale, settings=settings, thresholds=bands, seed=config.train.seed
+    )
+    card = Card(
+        name=config.class_.name,
+        arch=beginning.network.arch,
+        preprocessing=beginning.preprocessing,
+        trunk=plan.trunk,
+        calibration=scale,
+        thresholds=bands,
+        metrics=metrics,
+        data=dataset.summary(),
+        seed=config.train.seed,
+        config=config.model_dump(mode="json", by_alias=True),
+        versions=library_versions(),
+    )
+    _draw(run, config, dataset, labels["test"], scale(logits["test"]), metrics, fitted)
+    ref = store.publish_head(card, fitted.variables)
+    _write(run / "head.json", {"head": str(ref)})
+    return Made(ref, store.read_card(ref), store.heads / ref.name / str(ref.version), run)
+
+
+def _plan(config: Config, store: Store, dataset: Dataset, beginning: Beginning, progress: Line) -> Plan:
+    """The network that is trained, and the examples in its terms: photos, or a trunk's features of them."""
+    limits = Limits(config.data.max_bytes, config.data.max_pixels)
+    choice = config.train.batch_norm
+    batch_statistics = choice == "batch" or (choice == "auto" and not beginning.pretrained)
+    size = beginning.preprocessing.size
+    if not beginning.trunk_through:
+        photos = PhotoExamples(dataset.source, size, config.train, config.data.workers, limits)
+        return Plan(beginning.network, None, photos, batch_statistics)
+    trunk, head = beginning.network.split(beginning.trunk_through)
+    variables = {name: np.asarray(beginning.variables[name]) for name in shapes(trunk)}
+    sha256 = store.publish_trunk(variables)
+    cache = FeatureCache(Path(store.cache / "features" / f"{sha256[:16]}-{size}"))
+    predict, on_device = predict_of(trunk, beginning.preprocessing), jax.device_put(variables)
+    fill(
+        cache,
+        dataset.index.sha256,
+        dataset.rows("all"),
+        lambda rows: decoded(dataset.source, rows, size, chunk=FEATURE_BATCH, limits=limits),
+        lambda images: np.asarray(predict(on_device, jnp.asarray(images))),
+        progress("features of the trunk"),
+    )
+    features = FeatureExamples(cache, dataset.index.sha256, config.train.batch)
+    return Plan(head, Trunk(sha256, beginning.trunk_through), features, batch_statistics)
+
+
+def _fit(
+    config: Config, run: epath.Path, dataset: Dataset, beginning: Beginning, plan: Plan, progress: Line
+) -> Fitted:
+    task = Task(plan.examples, dataset.labels, dataset.rows("train"), dataset.rows("validation"))
+    advance = progress("training")
+
+    def tell(at: Progress) -> None:
+        advance(at.step, at.steps, f"training: loss {at.loss:.4f}, average precision {at.average_precision:.3f}")
+
+    return fit(
+        plan.network,
+        beginning.preprocessing,
+        {name: beginning.variables[name] for name in shapes(plan.network)},
+        task,
+        config.train,
+        run,
+        batch_statistics=plan.batch_statistics,
+        progress=tell,
+    )
+
+
+def _draw(
+    run: epath.Path,
+    config: Config,
+    dataset: Dataset,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    metrics: dict[str, Any],
+    fitted: Fitted,
+) -> None:
+    """The plots of a run, and the sheet of the test photos that the head gets most wrong."""
+    title = f"{config.class_.name}, {len(labels)} test photos"
+    plots.history_plot(run / "history.png", fitted.history, f"{config.class_.name}, training")
+    plots.precision_recall_plot(run / "precision_recall.png", labels, probabilities, metrics, title)
+    plots.reliability_plot(run / "reliability.png", labels, probabilities, metrics, title)
+    plots.sheet(run / "mistakes.png", mistakes(config, dataset, dataset.rows("test"), probabilities))
+
+
+def mistakes(
+    config: Config, dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, count: int = 12
+) -> list[tuple[Photo, str, plots.Kind]]:
+    """Tiles for `plots.sheet`: of `rows`, the negatives with the highest and the positives with the lowest probability."""
+    limits = Limits(config.data.max_bytes, config.data.max_pixels)
+    false_alarms, missed = plots.worst(dataset.labels[rows], probabilities, count)
+    kinds: list[tuple[np.ndarray, plots.Kind]] = [(false_alarms, "false alarm"), (missed, "missed")]
+    return [
+        (
+            decode(dataset.source.read(rows[i]), limits, SHEET_EDGE),
+            f"{probabilities[i]:.3f}\n{dataset.source.items[rows[i]].path}",
+            kind,
+        )
+        for chosen, kind in kinds
+        for i in chosen
+    ]
+
+
+def _new_run(config: Config, store: Store) -> epath.Path:
+    """A folder of its own for the run, with the config in it."""
+    runs = store.runs / config.class_.name
+    while True:
+        run = runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+        try:
+            run.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        _write(run / "config.json", config.model_dump(mode="json", by_alias=True))
+        return run
+
+
+def _unfinished_run(config: Config, store: Store) -> epath.Path:
+    """The class's newest run, which must be unfinished and of the same config."""
+    runs = store.runs / config.class_.name
+    found = sorted(runs.glob("*/config.json")) if runs.exists() else []
+    if not found or (found[-1].parent / "head.json").exists():
+        raise InputError(f"--resume: {config.class_.name} has no unfinished run in {runs}")
+    saved = parse_config(json.loads(found[-1].read_text()), str(found[-1]))
+    if saved != config:
+        changed = _difference(saved.model_dump(by_alias=True), config.model_dump(by_alias=True))
+        raise InputError(f"--resume: {changed} is not as in the unfinished run {found[-1].parent}")
+    return found[-1].parent
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """The first key, as section.key, in which two dumped configs differ."""
+    return next(
+        f"{section}.{key}"
+        for section, table in one.items()
+        for key, value in table.items()
+        if other[section][key] != value
+    )
+
+
+def _same_data(run: epath.Path, dataset: Dataset) -> None:
+    """Remembers the run's data; a run is never resumed on other photos or labels."""
+    remembered, found = run / "data.json", dataset.summary()
+    if not remembered.exists():
+        _write(remembered, found)
+    elif json.loads(remembered.read_text()) != found:
+        raise InputError(f"--resume: the photos or their labels have changed since {run} began; train without it")
+
+
+def _write(path: epath.Path, content: dict[str, Any]) -> None:
+    publish_file(path, json.dumps(content, indent=1).encode())

@@ -1,0 +1,22 @@
+"""The one way from a photo's bytes to the pixels that a network sees, in training, evaluation, scoring and serving."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from prohibit_jax.images.decode import Limits, decode
+from prohibit_jax.types import Photo
+
+
+def resize(photo: Photo, size: int) -> np.ndarray:
+    """Squashes the whole photo to uint8 [size, size, 3]: nothing is cropped, a prohibited item may be at the edge.
+
+    Pillow's bicubic filter widens with the reduction (no aliasing) and works in integers: the same on every machine.
+    """
+    return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def load(data: bytes, size: int, limits: Limits = Limits()) -> np.ndarray:  # noqa: B008 - frozen
+    """Returns a file's photo as uint8 [size, size, 3]; raises ImageError where it holds none."""
+    return resize(decode(data, limits, target=size), size)

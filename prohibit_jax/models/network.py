@@ -1,0 +1,112 @@
+"""Networks as pure functions over flat dictionaries of arrays: the only form in which the other rooms see them.
+
+`s2.0.expand.kernel` names an array from training through the file on disk to the stacked scorer; a flat dictionary is
+a JAX tree, so optimisers, averages and stacks of heads are ordinary tree work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from prohibit_jax.models.efficientnet import STAGES, Architecture, EfficientNet
+from prohibit_jax.types import Activations, InputError, Pixels, Preprocessing, Variables
+
+
+@dataclass(frozen=True)
+class Network:
+    """Some consecutive stages of an architecture; `folded`, without batch norm."""
+
+    arch: Architecture
+    stages: tuple[str, ...] = STAGES
+    folded: bool = False
+
+    def split(self, through: str) -> tuple[Network, Network]:
+        """The network through stage `through` (the trunk) and the rest of it (the head)."""
+        if through not in self.stages[:-1]:
+            raise InputError(f"model.trunk_through {through!r}: use one of {', '.join(self.stages[:-1])}")
+        cut = self.stages.index(through) + 1
+        return (
+            Network(self.arch, self.stages[:cut], self.folded),
+            Network(self.arch, self.stages[cut:], self.folded),
+        )
+
+
+def init(network: Network, seed: int) -> dict[str, jax.Array]:
+    """Fresh variables, the same for the same seed: parameters and batch-norm statistics by dotted name."""
+
+    def build() -> dict[str, jax.Array]:
+        return flatten(nnx.state(_module(network, nnx.Rngs(seed))))
+
+    return jax.jit(build)()
+
+
+def apply(
+    network: Network,
+    variables: Variables,
+    x: jax.Array,
+    *,
+    batch_statistics: bool = False,
+    dropout_key: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Runs the network: (its output, the batch-norm statistics after it).
+
+    Args:
+        variables: exactly those of `shapes(network)`.
+        x: normalised photos [b, h, w, 3], or the output of the stage before the network's first.
+        batch_statistics: normalise by the batch's own statistics and move the running ones towards them, as in
+            training from scratch; else by the running ones, which come back unchanged.
+        dropout_key: drops features before the classifier; None, as outside training, drops none.
+    """
+    graph, abstract = _definition(network)
+    flat = [(path, leaf.replace(variables[".".join(map(str, path))])) for path, leaf in nnx.to_flat_state(abstract)]
+    module = nnx.merge(graph, nnx.from_flat_state(flat), copy=True)
+    output = module(x, batch_statistics=batch_statistics, dropout_key=dropout_key)
+    return output, flatten(nnx.state(module, nnx.BatchStat))
+
+
+def normalise(images: Pixels, preprocessing: Preprocessing) -> Activations:
+    """Photos as networks take them: `(pixel / 255 - mean) / std`, a channel at a time."""
+    mean, std = jnp.asarray(preprocessing.mean, jnp.float32), jnp.asarray(preprocessing.std, jnp.float32)
+    return (images.astype(jnp.float32) / 255.0 - mean) / std
+
+
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """The shape of every variable by dotted name."""
+    return {name: leaf.shape for name, leaf in flatten(_definition(network)[1]).items()}
+
+
+def statistics(network: Network) -> frozenset[str]:
+    """The names of the batch-norm statistics: variables that are not trained by gradients."""
+    return frozenset(flatten(_definition(network)[1].filter(nnx.BatchStat)))
+
+
+def check_variables(network: Network, variables: Variables, source: str) -> None:
+    """Raises InputError, naming `source`, unless `variables` are exactly those of the network, in shape too."""
+    expected = shapes(network)
+    found = {name: tuple(np.shape(array)) for name, array in variables.items()}
+    if found != expected:
+        name = min(set(expected.items()) ^ set(found.items()))[0]
+        raise InputError(
+            f"{source}: {name} is {found.get(name, 'missing')}, {network.arch.name} wants {expected.get(name, 'none')}"
+        )
+
+
+def flatten(state: Any) -> dict[str, Any]:
+    """The arrays of an NNX state by dotted name."""
+    return {".".join(map(str, path)): leaf.get_raw_value() for path, leaf in nnx.to_flat_state(state)}
+
+
+def _module(network: Network, rngs: nnx.Rngs) -> EfficientNet:
+    return EfficientNet(network.arch, network.stages, folded=network.folded, rngs=rngs)
+
+
+@cache
+def _definition(network: Network) -> tuple[nnx.GraphDef[EfficientNet], nnx.State[Any, Any]]:
+    return nnx.split(nnx.eval_shape(lambda: _module(network, nnx.Rngs(0))))  # type: ignore[return-value]

@@ -1,0 +1,92 @@
+"""What a training run carries from step to step, and the step itself: a pure function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from prohibit_jax.config import TrainConfig
+from prohibit_jax.models.network import Network, apply, normalise, statistics
+from prohibit_jax.train.losses import loss_of
+from prohibit_jax.types import Preprocessing
+
+Arrays = dict[str, jax.Array]
+
+
+class TrainState(NamedTuple):
+    """Everything that the next step depends on, beside its batch; a tree of arrays, so that Orbax can keep it."""
+
+    step: jax.Array  # int32, steps taken
+    params: Arrays  # what gradients train
+    statistics: Arrays  # batch-norm means and variances
+    average: Arrays  # moving average of both: what is evaluated and published
+    optimiser: optax.OptState
+
+
+Step = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, jax.Array]]
+
+
+def start(network: Network, variables: Arrays, optimiser: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    moving = statistics(network)
+    params = {name: jnp.asarray(array) for name, array in variables.items() if name not in moving}
+    running = {name: jnp.asarray(array) for name, array in variables.items() if name in moving}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        statistics=running,
+        average={**params, **running},
+        optimiser=optimiser.init(params),
+    )
+
+
+def step_of(
+    network: Network,
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+    optimiser: optax.GradientTransformation,
+    *,
+    batch_statistics: bool,
+) -> Step:
+    """The compiled training step, (state, inputs [b, h, w, c], labels float32 [b]) -> (state, loss).
+
+    Inputs are uint8 photos where the network has its stem, else the trunk's features. Dropout's key follows from the
+    seed and the step's number, so a resumed run repeats the one that was cut off.
+    """
+    loss_function = loss_of(config)
+
+    def loss_and_statistics(params: Arrays, state: TrainState, x: jax.Array, labels: jax.Array) -> tuple[jax.Array, Arrays]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        logits, moved = apply(
+            network, {**params, **state.statistics}, x, batch_statistics=batch_statistics, dropout_key=key
+        )
+        return loss_function(logits[:, 0], labels), moved
+
+    @jax.jit
+    def step(state: TrainState, x: jax.Array, labels: jax.Array) -> tuple[TrainState, jax.Array]:
+        x = normalise(x, preprocessing) if "stem" in network.stages else x
+        grad = jax.value_and_grad(loss_and_statistics, has_aux=True)
+        (loss, moved), gradient = grad(state.params, state, x, labels)
+        updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
+        params: Arrays = optax.apply_updates(state.params, updates)  # type: ignore[assignment]
+        # An average that starts at the first weights forgets them slowly, so its decay is warmed up (tf.train's rule).
+        decay = jnp.minimum(config.average, (1.0 + state.step) / (10.0 + state.step))
+        average = optax.incremental_update({**params, **moved}, state.average, 1 - decay)
+        return TrainState(state.step + 1, params, moved, average, optimiser_state), loss
+
+    return step
+
+
+def predict_of(network: Network, preprocessing: Preprocessing) -> Callable[[Arrays, jax.Array], jax.Array]:
+    """The compiled forward pass, (variables, inputs [b, h, w, c]) -> the network's output."""
+
+    @jax.jit
+    def predict(variables: Arrays, x: jax.Array) -> jax.Array:
+        x = normalise(x, preprocessing) if "stem" in network.stages else x
+        return apply(network, variables, x)[0]
+
+    return predict

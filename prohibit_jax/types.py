@@ -1,0 +1,100 @@
+"""Array aliases, the shape vocabulary of the project, and its small frozen records.
+
+Letters for shapes everywhere: `k` heads, `b` images, `h w c` height, width, channels, `f` features.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, UInt8
+else:
+    try:
+        from jaxtyping import Float32, UInt8
+    except ModuleNotFoundError:  # a bare accelerator machine: aliases stay readable, nothing checks them
+
+        class Float32:
+            """Stands in for jaxtyping's type where only the scoring path's libraries are installed."""
+
+            def __class_getitem__(cls, item: Any) -> Any:
+                return Any
+
+        UInt8 = Float32
+
+type_of_array = jax.Array | np.ndarray
+
+Photo = UInt8[np.ndarray, "h w 3"]
+"""One upright RGB photo, values 0 to 255."""
+
+Images = UInt8[np.ndarray, "b h w 3"]
+"""Photos of one size on the host, RGB, values 0 to 255."""
+
+Pixels = UInt8[jax.Array, "b h w 3"]
+"""Photos of one size on the device, RGB, values 0 to 255."""
+
+Activations = Float32[jax.Array, "b h w c"]
+"""What flows between the stages of a network."""
+
+Features = Float32[np.ndarray, "b h w f"]
+"""A trunk's output on the host."""
+
+Logits = Float32[jax.Array, "b outputs"]
+"""A network's raw outputs, before any calibration."""
+
+Scores = Float32[np.ndarray, "b k"]
+"""Calibrated probabilities, a column per head, 0 to 1."""
+
+Variables = Mapping[str, Any]
+"""A network's arrays by dotted name, `s2.0.depthwise.kernel`: parameters and batch-norm statistics alike."""
+
+
+class InputError(ValueError):
+    """Input that the user can correct: one line that names the file or the field and says what to do."""
+
+
+CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def check_name(name: str, what: str = "class") -> str:
+    """Returns `name` if it may name a class, a bundle or weights (a file name is made of it), else raises InputError."""
+    if not CLASS_NAME.fullmatch(name):
+        raise InputError(f"{what} {name!r}: use 1 to 64 of a-z, 0-9, '_' and '-', starting with a letter or digit")
+    return name
+
+
+@dataclass(frozen=True)
+class HeadRef:
+    """A head by class and version, written `weapon@3`; version None means the latest."""
+
+    name: str
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> HeadRef:
+        """Reads `weapon` or `weapon@3`. Raises InputError on anything else."""
+        name, at, version = text.partition("@")
+        check_name(name)
+        if not at:
+            return cls(name)
+        if not version.isascii() or not version.isdigit() or int(version) < 1:
+            raise InputError(f"head {text!r}: the version after '@' is a whole number from 1")
+        return cls(name, int(version))
+
+    def __str__(self) -> str:
+        return self.name if self.version is None else f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photo becomes a network's input: resized whole to `size` x `size`, then `(pixel / 255 - mean) / std`."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]

@@ -1,0 +1,48 @@
+"""Inputs, random weights and sampled positions of the parity goldens, from NumPy alone: the tests make them again."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import numpy as np
+
+SIZES = ((224, 224), (300, 300), (225, 193))
+SAMPLES = 64
+
+
+def photos(size: tuple[int, int]) -> np.ndarray:
+    """Two photos of smooth noise, uint8 [2, h, w, 3]; one where they are large."""
+    h, w = size
+    coarse = np.random.default_rng([h, w]).integers(0, 256, (1 if h == 300 else 2, h // 8 + 1, w // 8 + 1, 3))
+    return coarse.repeat(8, 1).repeat(8, 2)[:, :h, :w].astype(np.uint8)
+
+
+def normalise(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """(pixel / 255 - mean) / std, float32."""
+    return ((images / 255.0 - np.array(mean)) / np.array(std)).astype(np.float32)
+
+
+def random_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A PyTorch tensor by its name: weights that keep activations of order 1, statistics that are not the identity."""
+    rng = np.random.default_rng(crc32(name.encode()))
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    if name.endswith("running_var"):
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    if name.endswith(("running_mean", "bias")):
+        return rng.normal(0, 0.2, shape).astype(np.float32)
+    if len(shape) == 1:
+        return rng.uniform(0.7, 1.3, shape).astype(np.float32)
+    return rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32)
+
+
+def sample(layer: str, activations: np.ndarray) -> np.ndarray:
+    """Values at fixed positions of a layer's output [b, ...], the same ones for the same shape."""
+    where = np.random.default_rng(crc32(layer.encode())).integers(0, activations.size, SAMPLES)
+    return activations.reshape(-1)[where].astype(np.float32)
+
+
+def moments(activations: np.ndarray) -> np.ndarray:
+    """Mean, standard deviation and largest absolute value of a layer's output."""
+    x = activations.astype(np.float64)
+    return np.array([x.mean(), x.std(), np.abs(x).max()])

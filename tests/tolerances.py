@@ -1,0 +1,29 @@
+"""Every tolerance of the tests by name, with the reason for its size; a test compares with a name from here."""
+
+from __future__ import annotations
+
+LOGITS_PARITY = 1e-4
+"""Of the logits' scale, against another library on the same weights: 50 layers of float32 sums in another order."""
+
+# IMAGES: differences of 8-bit pixel values.
+
+JPEG_PIXELS = 3.0
+"""Mean difference of a smooth picture after JPEG at quality 95: quantisation of its frequencies."""
+
+DRAFT_PIXELS = 2.2
+"""Mean difference at the network's size of JPEG decoded at reduced scale and in full: 1.5 to 2.1 on photographs."""
+
+CMYK_PIXELS = 6
+"""Largest difference of flat colours through a CMYK file: JPEG at quality 95 of four channels, each rounded."""
+
+RAMP_PIXELS = 0.6
+"""A 16-bit ramp's mean at 8 bits: rounding half a value, and no more."""
+
+ORACLE = 1e-9
+"""Against scikit-learn in float64: the same sums in another order."""
+
+PLATT = 0.06
+"""Relative and absolute, of scale and offset fitted to 20,000 photos: about three standard errors."""
+
+COVERAGE = 0.01
+"""Of a rate of coverage: what Wilson's interval is known to fall short by, and the noise of a few hundred draws."""
