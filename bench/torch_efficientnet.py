@@ -12,10 +12,17 @@ from prohibit_jax.models.efficientnet import STEM_CHANNELS, TABLE, TOP_CHANNELS,
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, batch norm and, where wanted, an activation. Padding is symmetric: PyTorch has no other in one call."""
+    """Convolution, batch norm and, where wanted, an activation; padding is symmetric, as in PyTorch's own models."""
 
     def __init__(
-        self, arch: Architecture, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
+        self,
+        arch: Architecture,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        act: bool = True,
     ) -> None:
         conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         norm = nn.BatchNorm2d(outputs, eps=arch.norm_epsilon, momentum=1 - arch.norm_momentum)

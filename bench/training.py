@@ -2,8 +2,8 @@
 
     python bench/training.py --architecture efficientnet_b0 --size 128 --batch 32
 
-A step is forward, weighted cross-entropy, backward, clipping at a global norm and AdamW, on the CPU, in float32. The losses
-of the first step are compared before anything is timed. Prints photos a second and the ratio to the best peer.
+A step is forward, cross-entropy, backward, clipping at a global norm and AdamW, on the CPU, in float32. The losses of
+the first step are compared before anything is timed. Prints photos a second and the ratio to the best peer.
 """
 
 from __future__ import annotations

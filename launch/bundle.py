@@ -24,8 +24,7 @@ def bundle(
 
     refs = [HeadRef.parse(text.strip()) for text in heads.split(",")] if heads else None
     made = make_bundle(Store(store), out, refs)
-    answer(
-        made.to_json(),
-        as_json,
-        table(f"bundle {out}", ["class", "version", "sha256"], [[h.name, str(h.version), h.sha256] for h in made.heads]),
-    )
+    lines = [pin.line() for pin in made.pins]
+    columns = ["class", "version", "sha256"]
+    rows = [[str(line[column]) for column in columns] for line in lines]
+    answer({"bundle": out, "heads": lines}, as_json, table(f"bundle {out}", columns, rows))

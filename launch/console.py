@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from prohibit_jax.types import Advance
 
 StoreOption = Annotated[
     Path, typer.Option("--store", envvar="PROHIBIT_STORE", help="Folder that holds heads, bundles and weights.")
@@ -21,9 +23,6 @@ DEFAULT_STORE = Path("store")
 
 stdout = Console()
 stderr = Console(stderr=True)  # progress and remarks, so that standard output stays the result
-
-Advance = Callable[[int, int], None]
-"""Called with (done, in all)."""
 
 
 def answer(result: dict[str, Any], as_json: bool, *shown: Table | str) -> None:
@@ -47,16 +46,25 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 @contextmanager
 def bar() -> Iterator[Callable[[str], Advance]]:
-    """Progress bars on standard error: `with bar() as line: advance = line("decoding")`, then `advance(done, in_all)`."""
+    """Progress bars on standard error: `with bar() as line: advance = line("decoding")`, then `advance(done, in_all)`.
+
+    A bar appears with its first advance, so that work which is refused at once shows none.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr) as progress:
+    progress = Progress(*columns, console=stderr)
 
-        def line(text: str) -> Advance:
-            task = progress.add_task(text, total=None)
+    def line(title: str) -> Advance:
+        tasks: list[TaskID] = []
 
-            def advance(done: int, total: int, text: str = text, /) -> None:
-                progress.update(task, completed=done, total=total, description=text)
+        def advance(done: int, total: int, text: str = title, /) -> None:
+            if not tasks:
+                progress.start()
+                tasks.append(progress.add_task(text, total=total))
+            progress.update(tasks[0], completed=done, total=total, description=text)
 
-            return advance
+        return advance
 
+    try:
         yield line
+    finally:
+        progress.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from launch import bundle, demo, evaluate, score, train, weights
@@ -29,10 +28,11 @@ def main() -> None:
     """Runs `launch`; bad input ends in one line on standard error and exit code 2."""
     try:
         code = app(standalone_mode=False)
-    except (InputError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        _fail(message, 2)
-    except (KeyboardInterrupt, click.Abort):
+    except InputError as error:
+        _fail(str(error), 2)
+    except typer.TyperException as error:  # a wrong or missing option
+        _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; a run that was under way goes on with --resume", 130)
     sys.exit(code if isinstance(code, int) else 0)
 

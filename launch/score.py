@@ -18,10 +18,11 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score photos: a row each, with a column per class; a broken photo's row says what is wrong with it."""
+    from prohibit_jax.data.sources import open_source
     from prohibit_jax.score.job import score_source
 
     with bar() as line:
-        summary = score_source(bundle, data, out, store, line("scoring"))
+        summary = score_source(bundle, open_source(data), out, store, line("scoring"))
     rows = [[name, *(str(count) for count in counts.values())] for name, counts in summary.bands.items()]
     answer(
         {"out": str(out), "photos": summary.photos, "errors": summary.errors, "bands": summary.bands},

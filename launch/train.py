@@ -13,9 +13,7 @@ from launch.figures import metrics_table
 
 def train(
     class_name: Annotated[str, typer.Option("--class", help="The class to train, as in `weapon`.")],
-    data: Annotated[
-        str, typer.Option("--data", help="folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT.")
-    ] = "",
+    data: Annotated[str, typer.Option("--data", help="folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT.")] = "",
     weights: Annotated[
         str, typer.Option("--weights", help="What to start from: imported weights, hf:OWNER/NAME, or last.")
     ] = "",
@@ -33,9 +31,7 @@ def train(
     from prohibit_jax.config import load_config
     from prohibit_jax.heads.make import train_head
 
-    loaded = load_config(
-        class_name, config, settings or (), {"data.source": data, "model.weights": weights}
-    )
+    loaded = load_config(class_name, config, settings or (), {"data.source": data, "model.weights": weights})
     with bar() as line:
         made = train_head(loaded, store, resume=resume, progress=line, warn=lambda text: stderr.print(f"! {text}"))
     answer(

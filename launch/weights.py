@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer
 app = typer.Typer(help="Published weights as starting points for training.", no_args_is_help=True)
 
 
-class Publisher(str, Enum):
+class Publisher(StrEnum):
     """Whose names the file's tensors carry."""
 
     timm = "timm"

@@ -54,7 +54,9 @@ class ModelConfig(Section):
     depth: Positive = 1.0
     size: Annotated[int, Field(ge=16, le=2048)] = 300  # edge of the network's input, pixels
     weights: str = ""  # "": from scratch; a name in the store, hf:OWNER/NAME, or "last": the class's last version
-    trunk_through: Literal["", "stem", "s1", "s2", "s3", "s4", "s5", "s6", "s7"] = ""  # "": the whole network is trained
+    trunk_through: Literal["", "stem", "s1", "s2", "s3", "s4", "s5", "s6", "s7"] = (
+        ""  # "": the whole network is trained
+    )
 
 
 class TrainConfig(Section):
@@ -67,7 +69,9 @@ class TrainConfig(Section):
     warmup: Share = 0.1  # share of the steps
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip: Positive = 1.0  # global norm of the gradient
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.99  # decay of the weights' moving average; 0 keeps the last weights
+    average: Annotated[float, Field(ge=0, lt=1)] = (
+        0.99  # decay of the weights' moving average; 0 keeps the last weights
+    )
     loss: Literal["bce", "focal"] = "bce"
     positive_weight: Positive = 1.0
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
@@ -153,11 +157,15 @@ def parse_config(tables: Mapping[str, Any], source: str) -> Config:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"config {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"config {file}: {error}") from None
+    for key, value in tables.items():
+        if not isinstance(value, dict):
+            raise InputError(f"config {file}: {key} stands outside of any section, such as [model]")
+    return tables
 
 
 def _set(tables: dict[str, Any], key: str, value: Any) -> None:
@@ -184,6 +192,5 @@ def _explain(error: ValidationError) -> str:
 
 def _known(section: Sequence[str | int]) -> list[str]:
     fields = Config.model_fields
-    names = {field.alias or name: field.annotation for name, field in fields.items()}
-    inner = names.get(str(section[0])) if section else None
-    return list(names) if inner is None else list(inner.model_fields)
+    sections: dict[str, Any] = {field.alias or name: field.annotation for name, field in fields.items()}
+    return list(sections[str(section[0])].model_fields) if section else list(sections)

@@ -6,9 +6,9 @@ Letters for shapes everywhere: `k` heads, `b` images, `h w c` height, width, cha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
@@ -27,8 +27,6 @@ else:
                 return Any
 
         UInt8 = Float32
-
-type_of_array = jax.Array | np.ndarray
 
 Photo = UInt8[np.ndarray, "h w 3"]
 """One upright RGB photo, values 0 to 255."""
@@ -63,7 +61,7 @@ CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def check_name(name: str, what: str = "class") -> str:
-    """Returns `name` if it may name a class, a bundle or weights (a file name is made of it), else raises InputError."""
+    """Returns `name` if it may name a class, a bundle or weights, of which files are made; else raises InputError."""
     if not CLASS_NAME.fullmatch(name):
         raise InputError(f"{what} {name!r}: use 1 to 64 of a-z, 0-9, '_' and '-', starting with a letter or digit")
     return name
@@ -92,9 +90,46 @@ class HeadRef:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """probability = sigmoid(scale * logit + offset), with scale above 0, so that the order of photos stays."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities of logits [n], in float32 as the scorer returns them."""
+        x = self.scale * logits.astype(np.float64) + self.offset
+        small = np.exp(-np.abs(x))  # never overflows
+        return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small), np.float32)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Calibrated probabilities from which on a photo is reviewed, and from which on it is blocked; above 1 is never."""
+
+    review: float = 0.5
+    block: float = 0.9
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """How a photo becomes a network's input: resized whole to `size` x `size`, then `(pixel / 255 - mean) / std`."""
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+class Advance(Protocol):
+    """Moves a progress bar to `done` of `total`, under a new title where one is given."""
+
+    def __call__(self, done: int, total: int, title: str = ..., /) -> None: ...
+
+
+Line = Callable[[str], Advance]
+"""Opens a progress bar under a title: `advance = line("decoding")`, then `advance(done, in_all)`."""
+
+
+def silent(title: str) -> Advance:
+    """A progress bar that shows nothing."""
+    return lambda done, total, title="": None

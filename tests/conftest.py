@@ -1,21 +1,36 @@
-"""What every test runs under: the CPU, strict dtypes, and annotations that are checked at every call."""
+"""What every test runs under: the CPU, strict dtypes where it scores, annotations checked at every call."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
+from beartype import BeartypeConf, BeartypeDecorPlace
+from beartype.claw import beartype_package
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax starts; subprocesses inherit it
 
-# Shapes, dtypes and types in signatures are checked from here on, since no test file is imported before this one.
-install_import_hook("prohibit_jax", "beartype.beartype")
+# Types, dtypes and ranks in signatures are checked from here on, for no test file is imported before this one. Each
+# annotation is checked by itself: a letter in a shape is the project's word for that axis, and stands for one length
+# in one annotation only, since a network's `h` before a stage is not its `h` after it. FIRST: right above the
+# function, under jax.custom_vjp and the like.
+beartype_package(
+    "prohibit_jax", conf=BeartypeConf(claw_decor_place_func=BeartypeDecorPlace.FIRST, claw_is_pep526=False)
+)
 
 import jax  # noqa: E402
 
-jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Optax raises a float to an integer step number, so whatever trains runs under the standard rules.
+STRICT_ROOMS = {"models", "weights", "bundle", "score"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dtype_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In the rooms that score, arithmetic between dtypes is an error: none of them widens or rounds unasked."""
+    with jax.numpy_dtype_promotion("strict" if request.path.parent.name in STRICT_ROOMS else "standard"):
+        yield
 
 
 @pytest.fixture(scope="session")

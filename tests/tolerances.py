@@ -5,6 +5,12 @@ from __future__ import annotations
 LOGITS_PARITY = 1e-4
 """Of the logits' scale, against another library on the same weights: 50 layers of float32 sums in another order."""
 
+CONVOLUTION = 1e-5
+"""Of the largest value, one convolution or its gradient in float32: up to a few hundred products in another order."""
+
+ONE_LAYER = 1e-6
+"""Of the largest value, the same network cut, stacked or compiled otherwise: rounding of fused float32 operations."""
+
 # IMAGES: differences of 8-bit pixel values.
 
 JPEG_PIXELS = 3.0

@@ -22,7 +22,7 @@ import numpy as np
 
 from prohibit_jax.models.efficientnet import B0, LITE0, STAGES, Architecture
 from prohibit_jax.models.network import Network
-from prohibit_jax.types import InputError, Preprocessing, check_name
+from prohibit_jax.types import Calibration, InputError, Preprocessing, Thresholds, check_name
 
 SCHEMA = 1
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -36,22 +36,6 @@ class Trunk:
 
     sha256: str
     through: str
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """probability = sigmoid(scale * logit + offset)."""
-
-    scale: float = 1.0
-    offset: float = 0.0
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Probabilities from which a photo is reviewed and blocked; above 1 is never."""
-
-    review: float = 0.5
-    block: float = 0.9
 
 
 @dataclass(frozen=True)

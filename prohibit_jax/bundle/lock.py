@@ -128,8 +128,8 @@ def _pin(line: object, where: str) -> Pin:
         if field in line and not (isinstance(line[field], str) and SHA256.fullmatch(line[field])):
             raise InputError(f"{where}: {field} is {line[field]!r}, must be 64 hexadecimal digits")
     try:
-        name = check_name(line["class"])
-    except (InputError, TypeError) as error:
+        name = check_name(str(line["class"]))
+    except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return Pin(HeadRef(name, version), line["sha256"], line.get("card_sha256", ""))
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import PIL
@@ -60,16 +60,12 @@ class Index:
         return np.array([not error for error in self.error], bool)
 
 
-class _Facts(NamedTuple):
-    """What the cache keeps of one photo."""
+_Facts = tuple[Any, Any, Any, Any]
+"""What the cache keeps of one photo: hash, thumbnail, width, height."""
 
-    phash: Any
-    thumb: Any
-    width: int
-    height: int
+_FACTS = {"phash": np.uint64, "thumbs": np.uint8, "width": np.int32, "height": np.int32}
 
-
-_NOTHING = _Facts(np.uint64(0), np.zeros((16, 16), np.uint8), 0, 0)
+_NOTHING: _Facts = (0, np.zeros((16, 16), np.uint8), 0, 0)
 
 
 def index(
@@ -113,20 +109,17 @@ def index(
                 progress(stop, n)
     if file is not None and len(known) > before:
         _save(file, known)
-    return Index(
-        tuple(hashes),
-        np.array([fact.phash for fact in facts], np.uint64),
-        np.array([fact.thumb for fact in facts], np.uint8).reshape(-1, 16, 16),
-        np.array([fact.width for fact in facts], np.int32),
-        np.array([fact.height for fact in facts], np.int32),
-        tuple(errors),
-    )
+    return Index(tuple(hashes), error=tuple(errors), **_columns(facts))
+
+
+def _columns(facts: Collection[_Facts]) -> dict[str, Any]:
+    return {name: np.array([fact[i] for fact in facts], kind) for i, (name, kind) in enumerate(_FACTS.items())}
 
 
 def _facts(data: bytes, limits: Limits) -> _Facts:
     width, height = probe(data, limits)
     photo = decode(data, limits, target=EDGE)
-    return _Facts(phash(photo), thumbnail(photo), width, height)
+    return phash(photo), thumbnail(photo), width, height
 
 
 def _cache_name(limits: Limits) -> str:
@@ -140,19 +133,21 @@ def _load(file: epath.Path | None) -> dict[str, _Facts]:
         return {}
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            columns = [arrays[name] for name in ("sha256", *_Facts._fields)]
-        hashes = [row.tobytes().hex() for row in columns[0]]
-        return dict(zip(hashes, map(_Facts, *columns[1:]), strict=True))
+            hashes = [row.tobytes().hex() for row in arrays["sha256"]]
+            facts = zip(*(arrays[name] for name in _FACTS), strict=True)
+            return dict(zip(hashes, facts, strict=True))
     except Exception:  # a cache: whatever is wrong with it, the photos themselves are still there
         return {}
 
 
 def _save(file: epath.Path, known: dict[str, _Facts]) -> None:
-    columns = dict(zip(_Facts._fields, map(np.array, zip(*known.values(), strict=True)), strict=True))
     hashes = np.array([list(bytes.fromhex(name)) for name in known], np.uint8)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # a full or read-only disk costs time at the next run, not this run
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as stream:
-            np.savez(stream, sha256=hashes, **columns)
+            np.savez(stream, allow_pickle=False, sha256=hashes, **_columns(known.values()))
         beside.replace(file)
+    except OSError:  # a full or read-only disk costs time at the next run, not this run
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -46,6 +46,7 @@ def _suggestion(name: str, existing: Collection[str]) -> str:
 
 
 def fingerprint(index: Index, labels: np.ndarray) -> str:
-    """SHA-256 hex of which contents are positive and which negative, in any order and under any name."""
-    pairs = sorted({f"{sha} {label}\n" for sha, label in zip(index.sha256, labels.tolist(), strict=True) if label >= 0})
+    """SHA-256 hex of which usable contents are positive and which negative, in any order and under any name."""
+    rows = np.flatnonzero(index.usable & (labels >= 0)).tolist()
+    pairs = sorted({f"{index.sha256[i]} {labels[i]}\n" for i in rows})
     return hashlib.sha256("".join(pairs).encode()).hexdigest()

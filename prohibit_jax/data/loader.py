@@ -1,4 +1,4 @@
-"""From row numbers to batches of pixels, with Grain: a place in the stream has the same pixels with any number of workers.
+"""From row numbers to batches of pixels, with Grain: each place has the same pixels, whatever the number of workers.
 
 A stream is resumed by its place alone: `start` batches are passed over without being read.
 """
@@ -6,7 +6,7 @@ A stream is resumed by its place alone: `start` batches are passed over without 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,7 @@ def read(source: Source, i: int, size: int, limits: Limits = Limits()) -> Photo:
 
 
 @dataclass(frozen=True)
-class _Load(grain.transforms.Map):
+class _Load(grain.transforms.Map):  # type: ignore[misc]
     """From a place in the stream to its photo; augmentation depends on the seed and the place alone."""
 
     source: Source
@@ -70,8 +70,10 @@ def batches(
     workers: int = 0,
     start: int = 0,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields {"image": uint8 [batch, size, size, 3], "row": int64 [batch]}; the last one may be shorter.
+
+    Close it when leaving early: worker processes and their shared memory go with it.
 
     Args:
         source: the photos.
@@ -89,7 +91,9 @@ def batches(
     """
     transform = _Load(source, np.asarray(rows, np.int64), size, seed, augment, limits)
     photos = grain.MapDataset.range(start * batch, len(rows)).map(transform)
-    dataset = photos.batch(batch).to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=AHEAD))
+    threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=AHEAD)
+    alone = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    dataset = photos.batch(batch).to_iter_dataset(alone if workers else threads)
     if workers:
         flags.FLAGS.mark_as_parsed()  # Grain hands its flags to the workers, and absl refuses to read unparsed ones
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
@@ -97,6 +101,8 @@ def batches(
     iterator = iter(dataset)
     try:
         yield from iterator
+    except InputError as error:
+        raise InputError(str(error).partition("\n")[0]) from error  # Grain adds lines about its traceback
     finally:
         iterator.close()
 
@@ -115,7 +121,7 @@ def decoded(
     *,
     chunk: int = 64,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-) -> Iterator[tuple[np.ndarray, Images]]:
+) -> Generator[tuple[np.ndarray, Images], None, None]:
     """Yields (int64 [c], uint8 [c, size, size, 3]): the photos of `rows` in order, at most `chunk` at a time.
 
     Threads decode the next chunk while the caller works on this one; memory does not grow with the rows.

@@ -207,7 +207,7 @@ def rifle(r: Random) -> Thing:
 def kitchen_knife(r: Random) -> Thing:
     """A cook's knife: straight spine, curved edge with a pale bevel, riveted handle."""
     steel, grip = grey(r, 150, 225), r.choice((wooden(r), BLACK, paint(r)))
-    wide, tip, bend = r.uniform(0.07, 0.2), r.uniform(0, 0.08), r.uniform(-0.02, 0.06)
+    wide, tip, bend = r.uniform(0.1, 0.22), r.uniform(0, 0.08), r.uniform(-0.02, 0.06)
     edge = path(0.62, 0.44 + wide, 0.35, 0.44 + wide, 0.15, 0.44 + 0.75 * wide, tip, 0.44 + bend)
     thing: Thing = [
         (np.append(path(0.25, 0.43, 0.62, 0.43), edge), steel),
@@ -221,7 +221,7 @@ def kitchen_knife(r: Random) -> Thing:
 def dagger(r: Random) -> Thing:
     """A fighting or hunting knife: pointed blade with a groove, cross guard, wrapped grip."""
     steel, grip = grey(r, 120, 225), r.choice((wooden(r), BLACK, grey(r, 30, 70), paint(r, 0.5, 0.35)))
-    wide, both = r.uniform(0.04, 0.07), r.choice((0.1, 1.0))
+    wide, both = r.uniform(0.05, 0.085), r.choice((0.1, 1.0))
     thing: Thing = [
         (path(0.0, 0.5, 0.16, 0.5 - both * wide, 0.6, 0.5 - wide, 0.6, 0.5 + wide, 0.16, 0.5 + wide), steel),
         (path(0.0, 0.5, 0.6, 0.5, 0.6, 0.5 + wide, 0.16, 0.5 + wide), lit(steel, 1.5)),
@@ -626,6 +626,11 @@ def ticket(r: Random) -> Thing:
         (box(0.0, 0.27, 1.0, 0.73), lit(ink, 3.4)),
         (box(0.04, 0.31, 0.96, 0.69), lit(ink, r.choice((1.0, 1.8, 2.6)))),
     ]
+    if r.random() < 0.5:
+        x = np.linspace(0.06, 0.94, 24)
+        waves = [x + 1j * (level + 0.05 * np.sin(r.uniform(12, 25) * x)) for level in (0.42, 0.56)]
+        thing += [(stroke(wave, 0.022), lit(ink, 1.6)) for wave in waves]
+        thing.append((oval(r.uniform(0.3, 0.5), 0.5, 0.11, 0.15), lit(ink, r.choice((1.2, 3.0)))))
     if r.random() < 0.6:
         thing += number(r.choice(("20", "50", "12", "5")), 0.1, 0.36, 0.14, lit(ink, 0.5))
     thing += text(r, 0.1, 0.56, 0.6, 0.66, 2, lit(ink, 0.5))

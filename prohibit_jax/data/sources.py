@@ -13,11 +13,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, Protocol
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, Protocol, runtime_checkable
 
 from prohibit_jax.types import InputError
 
@@ -38,6 +36,7 @@ class Item:
     split: str = ""
 
 
+@runtime_checkable
 class Source(Protocol):
     """Photos by number. `read(i)` returns the encoded bytes of `items[i]`, or raises OSError."""
 
@@ -47,12 +46,8 @@ class Source(Protocol):
     def read(self, i: int) -> bytes: ...
 
 
-def open_source(spec: str, *, seed: int = 0) -> Source:
-    """Opens `folder:PATH`, `manifest:FILE`, `tfds:NAME`, `synthetic:` or `synthetic:COUNT`.
-
-    Args:
-        spec: kind and address.
-        seed: of the generated photos; the other kinds have no use for it.
+def open_source(spec: str) -> Source:
+    """Opens `folder:PATH`, `manifest:FILE`, `tfds:NAME`, or generated photos, `synthetic:COUNT` or `synthetic:COUNT:SEED`.
 
     Raises:
         InputError: unknown kind, nothing there, or a manifest that does not hold together.
@@ -66,7 +61,7 @@ def open_source(spec: str, *, seed: int = 0) -> Source:
         case "tfds":
             return tfds(address)
         case "synthetic":
-            return synthetic(address, seed)
+            return synthetic(address)
     raise InputError(f"data source {spec!r}: use folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT")
 
 
@@ -166,6 +161,9 @@ def _csv_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple[str
 
 
 def _parquet_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple[str, Row]]]:
+    import pyarrow as pa  # only here: scoring a folder must do without it
+    import pyarrow.parquet as pq
+
     try:
         parquet = pq.ParquetFile(pa.BufferReader(data))
         header = parquet.schema_arrow.names
@@ -203,11 +201,15 @@ def _item(place: str, parent: Path, row: Row) -> Item:
 
 @dataclass(frozen=True)
 class Tfds:
-    """Photos of a TFDS dataset in its array_record files, all its splits one after the other, bytes as stored."""
+    """Photos of a prepared TFDS dataset, all its splits one after the other, bytes as stored."""
 
     items: tuple[Item, ...]
-    parts: tuple[Any, ...]
-    """One data source per TFDS split."""
+    directory: str
+
+    @cached_property
+    def parts(self) -> tuple[Any, ...]:
+        """A data source per split; each process opens its own, since a builder's class may not be picklable."""
+        return tuple(_tfds_parts(self.directory).values())
 
     def read(self, i: int) -> bytes:
         for part in self.parts:
@@ -215,6 +217,9 @@ class Tfds:
                 return _stored(part, i)
             i -= len(part)
         raise IndexError(i)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tfds, (self.items, self.directory)
 
 
 def tfds(name: str) -> Tfds:
@@ -227,18 +232,26 @@ def tfds(name: str) -> Tfds:
         import tensorflow_datasets
     except ModuleNotFoundError as error:
         raise InputError(f"data source 'tfds:{name}': it needs the extra 'tfds': install prohibit-jax[tfds]") from error
-    as_stored = {"image": tensorflow_datasets.decode.SkipDecoding()}
     try:
-        splits = tensorflow_datasets.data_source(name, decoders=as_stored)
+        first = next(iter(tensorflow_datasets.data_source(name).values()))
+        directory = os.fspath(first.dataset_info.data_dir)
         items = tuple(
             Item(f"tfds:{name}/{split}/{i}", part.dataset_info.features["label"].int2str(int(part[i]["label"])))
-            for split, part in splits.items()
+            for split, part in _tfds_parts(directory).items()
             for i in range(len(part))
         )
     except Exception as error:  # builders are code of many authors: no list of errors covers them
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"data source 'tfds:{name}': cannot be opened ({type(error).__name__}: {reason})") from error
-    return Tfds(items, tuple(splits.values()))
+    return Tfds(items, directory)
+
+
+def _tfds_parts(directory: str) -> dict[str, Any]:
+    import tensorflow_datasets
+
+    builder = tensorflow_datasets.builder_from_directory(directory)
+    parts: dict[str, Any] = builder.as_data_source(decoders={"image": tensorflow_datasets.decode.SkipDecoding()})
+    return parts
 
 
 def _stored(part: Any, i: int) -> bytes:
@@ -248,10 +261,11 @@ def _stored(part: Any, i: int) -> bytes:
         raise OSError(f"record {i}: {error}") from error
 
 
-def synthetic(count: str, seed: int) -> Source:
-    """`count` generated listing photographs, 2,000 where it is ""."""
+def synthetic(address: str) -> Source:
+    """`COUNT:SEED` generated listing photographs; 2,000 of them, and seed 0, where those are left out."""
     from prohibit_jax.data.synthetic import SyntheticSource
 
-    if count and (not count.isascii() or not count.isdigit() or int(count) < 1):
-        raise InputError(f"data source 'synthetic:{count}': the count is a whole number from 1")
-    return SyntheticSource(int(count or 2000), seed)
+    count, _, seed = address.partition(":")
+    if not all(part.isascii() and part.isdigit() for part in (count or "2000", seed or "0")) or count == "0":
+        raise InputError(f"data source 'synthetic:{address}': write COUNT or COUNT:SEED, whole numbers, COUNT from 1")
+    return SyntheticSource(int(count or 2000), int(seed or 0))

@@ -1,7 +1,7 @@
 """Which side a photo is on, train, validation or test: decided by hash, so that nothing moves when data is added.
 
 Exact copies, near-identical photos and photos of one group form a cluster, and a cluster lies on one side.
-Near-identical means: perceptual hashes at most `BITS` apart, and thumbnails that agree.
+Near-identical means: perceptual hashes at most `NEAR_BITS` apart, and thumbnails that agree.
 """
 
 from __future__ import annotations
@@ -14,19 +14,12 @@ import numpy as np
 
 from prohibit_jax.data.index import Index
 from prohibit_jax.data.sources import SIDES, Item
-
-BITS = 6
-"""Perceptual hashes of 64 bits that differ in more are of different photos."""
+from prohibit_jax.images.phash import NEAR_BITS, NEAR_THUMBS, thumbnail_distance
 
 BANDS = 8
 """A hash is cut into 8 bands of 8 bits: two that differ in at most 6 bits agree on at least 2 whole bands."""
 
-THUMBS = 0.3
-"""`thumbnail_distance` of near-identical photos. With `BITS`, it finds all of 120 photos of Caltech-101 made grey, dark,
-half or twice as large or saved at JPEG quality 30, 0.93 made a third brighter, 0.8 cropped by 2% a side, 0.02 by 5%.
-"""
-
-WINDOW = 256
+WINDOW = 64
 """Photos that agree on two bands are compared with so many neighbours. Only flat or templated pictures fill such a
 bucket; sorted by the whole hash, those still meet their nearest.
 """
@@ -56,8 +49,8 @@ def leaks(index: Index, items: Sequence[Item]) -> list[str]:
     for members in _members(clusters(index, items)):
         first = {items[i].split: items[i].path for i in reversed(members) if items[i].split and not index.error[i]}
         if len(first) > 1:
-            found.append(" and ".join(f"{path} ({side})" for side, path in sorted(first.items())))
-    return found
+            found.append(", ".join(f"{path} ({side})" for side, path in sorted(first.items())))
+    return [f"the manifest puts photos of one group, or near-identical ones, on several sides: {one}" for one in found]
 
 
 def _members(cluster: np.ndarray) -> Iterator[list[int]]:
@@ -108,30 +101,13 @@ def _join_near(sets: _Sets, rows: np.ndarray, phash: np.ndarray, thumbs: np.ndar
             if not left.size:
                 break
             a, b = order[left], order[left + distance]
-            open_ = (roots[a] != roots[b]) & (np.bitwise_count(phash[a] ^ phash[b]) <= BITS)
+            open_ = (roots[a] != roots[b]) & (np.bitwise_count(phash[a] ^ phash[b]) <= NEAR_BITS)
             a, b = a[open_], b[open_]
-            near = thumbnail_distance(thumbs[a], thumbs[b]) <= THUMBS
+            near = thumbnail_distance(thumbs[a], thumbs[b]) <= NEAR_THUMBS
             for i, j in zip(rows[a[near]].tolist(), rows[b[near]].tolist(), strict=True):
                 sets.join(i, j)
             if near.any():
                 roots = sets.roots()[rows]
-
-
-def thumbnail_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How unlike thumbnails are, [n, 16, 16] each: 0 the same but for brightness and contrast, 1.4 unrelated.
-
-    The root mean square difference once each has mean 0 and deviation 1; a deviation below 8 of 255 is noise and is
-    not blown up.
-    """
-
-    def standard(thumbs: np.ndarray) -> np.ndarray:
-        x = thumbs.reshape(-1, 256).astype(np.float32)
-        x -= x.mean(1, keepdims=True)
-        return x / x.std(1, keepdims=True).clip(min=8)
-
-    parts = range(0, len(a), 4096)
-    distances = [((standard(a[i : i + 4096]) - standard(b[i : i + 4096])) ** 2).mean(1) for i in parts]
-    return np.sqrt(np.concatenate([np.zeros(0, np.float32), *distances]))
 
 
 class _Sets:

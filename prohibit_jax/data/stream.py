@@ -9,9 +9,7 @@ import numpy as np
 from prohibit_jax.types import InputError
 
 
-def class_balanced(
-    labels: np.ndarray, *, steps: int, batch: int, positive_fraction: float, seed: int
-) -> np.ndarray:
+def class_balanced(labels: np.ndarray, *, steps: int, batch: int, positive_fraction: float, seed: int) -> np.ndarray:
     """int64 [steps * batch]: row numbers into `labels`, every batch with its share of positives.
 
     Positives are 1, negatives 0, and rows with another value are never drawn. Each class is gone through permutation

@@ -158,23 +158,23 @@ def scene(r: Random, label: str) -> Image.Image:
     def scatter(count: int, reach: float) -> None:
         for _ in range(count):
             at = complex(w * (1 + r.uniform(-reach, reach)), h * (1 + r.uniform(-reach, reach)))
-            size = short * r.uniform(0.4, 0.9)
+            size = short * r.uniform(0.35, 0.75)
             place(canvas, r.choice(ODDMENTS)(r), at=at, size=size, turn=r.uniform(0, 6.3), r=r, sun=sun)
 
-    scatter(r.randint(1, 5), 1.0)
-    size = 2 * short * r.uniform(0.5, 0.95)
-    at = complex(w * (1 + r.uniform(-0.25, 0.25)), h * (1 + r.uniform(-0.25, 0.25)))
-    turn = r.gauss(0, 0.35) if r.random() < 0.75 else r.uniform(0, 6.3)
+    scatter(r.randint(0, 4), 1.0)
+    size = 2 * short * r.uniform(0.65, 1.05)
+    at = complex(w * (1 + r.uniform(-0.2, 0.2)), h * (1 + r.uniform(-0.2, 0.2)))
+    turn = r.gauss(0, 0.3) if r.random() < 0.8 else r.uniform(0, 6.3)
     goods = r.choice(GOODS[label])(r)
     if label not in ("cash", "clutter") and r.random() < 0.5:  # print does not come mirrored
         goods = mirrored(goods)
     place(canvas, goods, at=at, size=size, turn=turn, r=r, sun=sun)
-    if r.random() < 0.3:
+    if r.random() < 0.25:
         side = r.uniform(0, 6.3)
         tips = at + 0.65 * size * complex(np.cos(side), np.sin(side))
         place(canvas, fingers(r), at=tips, size=0.7 * size, turn=side, r=r, sun=sun)
-    if r.random() < 0.4:
-        scatter(1, 0.7)
+    if r.random() < 0.3:
+        scatter(1, 0.8)
     return canvas.reduce(2)
 
 
@@ -192,6 +192,6 @@ def camera(r: Random, photo: Image.Image) -> Image.Image:
     lamps = noise(r, 2, 2).point([dark + (255 - dark) * level // 255 for level in range(256)])
     photo = ImageChops.multiply(photo, lamps.resize((w, h), Image.Resampling.BICUBIC).convert("RGB"))
     grain = Image.frombytes("RGB", (w, h), r.randbytes(3 * w * h))
-    strength = r.randint(2, 40)
+    strength = r.randint(2, 32)
     grain = grain.point([strength * level // 255 for level in range(256)] * 3)
     return ImageChops.add(photo, grain, offset=-strength // 2)

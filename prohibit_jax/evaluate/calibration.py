@@ -5,31 +5,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prohibit_jax.evaluate.metrics import Floats, Labels, check
-from prohibit_jax.types import InputError
+from prohibit_jax.types import Calibration, InputError
 
 Method = Literal["platt", "temperature"]
 
 FLATTEST = 1e-3
 """The least slope per standard deviation of the logits: order survives even where the logits tell nothing."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """probability = sigmoid(scale x logit + offset), with scale > 0, so that the order of photos stays."""
-
-    scale: float = 1.0
-    offset: float = 0.0
-
-    def __call__(self, logits: Floats) -> NDArray[np.float32]:
-        """Probabilities of logits, in float32 as the scorer returns them."""
-        return sigmoid(self.scale * logits.astype(np.float64) + self.offset).astype(np.float32)
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -77,7 +77,7 @@ def counts(labels: Labels, scores: Floats, weights: Any = None) -> Counts:
     check(labels, scores)
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    weights = np.ones(len(order)) if weights is None else weights[..., order]
+    weights = np.ones(len(order)) if weights is None else np.asarray(weights, np.float64)[..., order]
     every = np.cumsum(weights, -1)[..., ends]
     true = np.cumsum(weights * labels[order], -1)[..., ends]
     return Counts(scores[order][ends], true, every - true)

@@ -24,17 +24,17 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from prohibit_jax.evaluate.calibration import reliability
 from prohibit_jax.evaluate.metrics import Floats, Labels, counts, resample
 from prohibit_jax.evaluate.thresholds import wilson
-from prohibit_jax.types import Photo
 
-Kind = Literal["false alarm", "missed"]
+Kind = Literal["found", "false alarm", "missed"]
 
 CURVE = "#2563a8"
+FOUND = "#2e7d4f"
 REVIEW = "#d98200"
 BLOCK = "#b3261e"
 INK = "#22272e"
 FAINT = "#8b949e"
 
-KIND_COLOURS: Mapping[str, str] = {"false alarm": REVIEW, "missed": BLOCK}
+KIND_COLOURS: Mapping[str, str] = {"found": FOUND, "false alarm": REVIEW, "missed": BLOCK}
 
 STYLE: Any = {
     "font.size": 11.0,
@@ -112,10 +112,10 @@ def reliability_plot(
         reach = (np.maximum(rate - bounds.low, 0), np.maximum(bounds.high - rate, 0))
         axes.errorbar(
             mean, rate, reach, color=CURVE, marker="o", markersize=7, markeredgecolor="white", capsize=3,
-            elinewidth=1.4, linewidth=1.6, label=name, clip_on=False, zorder=4,
+            elinewidth=1.4, linestyle="none", label=name, clip_on=False, zorder=4,
         )  # fmt: skip
         axes.set(ylabel="part that is of the class", title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")
         _percent(axes)
         bins = np.linspace(0, 1, 31)
         for label, colour, name in ((0, FAINT, "others"), (1, CURVE, "of the class")):
@@ -157,8 +157,8 @@ def worst(labels: Labels, probabilities: Floats, count: int) -> tuple[NDArray[np
     return false_alarms[:count], found[::-1][:count]
 
 
-def sheet(path: epath.PathLike, tiles: Sequence[tuple[Photo, str, Kind]], columns: int = 6) -> None:
-    """A contact sheet: each photo in a frame of its kind's colour over a caption of one or more lines."""
+def sheet(path: epath.PathLike, tiles: Sequence[tuple[NDArray[np.uint8], str, Kind]], columns: int = 6) -> None:
+    """A contact sheet: each photo [h, w, 3], of any size, framed in its kind's colour above its caption's lines."""
     font, bold = _font("DejaVuSans.ttf", 13), _font("DejaVuSans-Bold.ttf", 13)
     lines = max((caption.count("\n") + 1 for _, caption, _ in tiles), default=1) + 1
     cell = (THUMBNAIL + GAP, THUMBNAIL + 8 + 18 * lines + GAP)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prohibit_jax.evaluate.calibration import Calibration, brier, calibration_error, log_loss
+from prohibit_jax.evaluate.calibration import brier, calibration_error, log_loss
 from prohibit_jax.evaluate.metrics import (
     Counts,
     Floats,
@@ -22,7 +22,8 @@ from prohibit_jax.evaluate.metrics import (
     recall_at_precision,
     roc_area,
 )
-from prohibit_jax.evaluate.thresholds import Settings, Thresholds, operate
+from prohibit_jax.evaluate.thresholds import Settings, operate
+from prohibit_jax.types import Calibration, Thresholds
 
 
 def evaluate(
@@ -67,7 +68,7 @@ def evaluate(
         "target": settings.recall,
         "threshold": _lowest(at, enough & (at.precision == at.precision[enough].max())),
     }
-    online = {"prevalence": settings.prevalence, "photos_per_day": settings.photos_per_day}
+    online: dict[str, Any] = {"prevalence": settings.prevalence, "photos_per_day": settings.photos_per_day}
     bands = {
         name: asdict(operate(labels, probabilities, threshold, **online))
         for name, threshold in asdict(thresholds).items()

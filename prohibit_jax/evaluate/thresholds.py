@@ -10,8 +10,9 @@ What matters online is an FPR of 1e-4 to 1e-7, and a set of n negatives cannot s
 of 2,000 lies above t only bounds FPR(t) by about 4 / 2,000. So FPR is never taken for 0. It is given in two ways:
 
 - *Bounds*: Wilson's 95% interval of the count (1927). At 0 of n its upper end is 3.84 / (n + 3.84), a little wider than
-  the exact 3.69 / n; for small counts its upper end never lies below the exact one by more than rounding, which is the
-  side that matters here. Bounds of precision join the low end of one rate with the high end of the other.
+  the exact 3.69 / n, and for rare photos it never falls short of the exact one, which is the side that matters here
+  (its lower end is too high at counts of 1 to 3: 0.18 / n at 1, exactly 0.025 / n). Bounds of precision join the low
+  end of one rate with the high end of the other.
 - *An expectation*, from the calibrated probabilities p of all photos of the set:
 
       FPR(t) = sum over photos with p >= t of (1 - p) / number of negatives
@@ -36,7 +37,7 @@ from numpy.typing import NDArray
 
 from prohibit_jax.evaluate.calibration import sigmoid
 from prohibit_jax.evaluate.metrics import Floats, Interval, Labels, check
-from prohibit_jax.types import InputError
+from prohibit_jax.types import InputError, Thresholds
 
 Z = 1.959964
 """The normal quantile of a two-sided 95% interval."""
@@ -53,18 +54,6 @@ class Settings:
     photos_per_day: int = 1_000_000
     reviews_per_day: int = 500  # flagged photos that reviewers can look at
     bootstrap: int = 1000  # resamples behind each interval
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Calibrated probabilities from which on a photo is reviewed, and from which on it is blocked."""
-
-    review: float
-    block: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.review <= self.block <= 1:
-            raise InputError(f"thresholds review {self.review}, block {self.block}: need 0 <= review <= block <= 1")
 
 
 @dataclass(frozen=True)
@@ -135,12 +124,12 @@ def threshold_for_precision(labels: Labels, probabilities: Floats, precision: fl
     enough = np.flatnonzero(_precision(at.recall.value, at.false.value, prevalence) >= precision)
     if len(enough):
         return float(at.thresholds[enough[0]])
-    sure = shift_prior(precision, prevalence, float(labels.mean()))
-    return max(_above(probabilities), float(sigmoid(_log_odds(np.asarray(sure)) - _offset(labels, probabilities))))
+    sure = np.array([shift_prior(precision, prevalence, float(labels.mean()))])
+    return max(_above(probabilities), float(sigmoid(_log_odds(sure) - _offset(labels, probabilities))[0]))
 
 
 def threshold_for_reviews(
-    labels: Labels, probabilities: Floats, photos_per_day: float, reviews_per_day: float, prevalence: float
+    labels: Labels, probabilities: Floats, photos_per_day: int, reviews_per_day: int, prevalence: float
 ) -> float:
     """The lowest probability of the set from which on at most `reviews_per_day` photos a day are expected.
 
@@ -170,7 +159,7 @@ def choose(settings: Settings, labels: Labels, probabilities: Floats) -> Thresho
 
 
 def operate(
-    labels: Labels, probabilities: Floats, threshold: float, *, prevalence: float, photos_per_day: float
+    labels: Labels, probabilities: Floats, threshold: float, *, prevalence: float, photos_per_day: int
 ) -> Point:
     """What `threshold` does on the set and is expected to do online."""
     _check_fractions(prevalence=prevalence)

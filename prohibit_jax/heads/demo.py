@@ -17,16 +17,21 @@ from prohibit_jax.bundle.store import Store
 from prohibit_jax.config import parse_config
 from prohibit_jax.data.sources import open_source
 from prohibit_jax.evaluate import plots
-from prohibit_jax.heads.make import Line, Made, silent, train_head
+from prohibit_jax.heads.make import Made, train_head
 from prohibit_jax.images.decode import decode
 from prohibit_jax.score.job import Summary, score_source
 from prohibit_jax.score.table import ScoreTable, read_scores
+from prohibit_jax.types import Line, silent
 from prohibit_jax.weights.imported import LITE0_PACKAGE
 
 BUNDLE = "demo"
 POOL = "synthetic:400:1"  # photos that no head has seen
-ON_TRUNK = {"model": {"weights": "lite0", "trunk_through": "s7", "size": 128}, "train": {"epochs": 8, "batch": 64}}
-FROM_SCRATCH = {
+Recipe = Mapping[str, Mapping[str, Any]]
+ON_TRUNK: Recipe = {
+    "model": {"weights": "lite0", "trunk_through": "s7", "size": 128},
+    "train": {"epochs": 8, "batch": 64},
+}
+FROM_SCRATCH: Recipe = {
     "data": {"workers": 0},
     "model": {"width": 0.35, "size": 64},
     "train": {"epochs": 12, "batch": 64, "learning_rate": 3e-3, "average": 0.98, "patience": 12},
@@ -86,7 +91,7 @@ def tell_story(
     def scored(file: str) -> tuple[ScoreTable, Summary]:
         begun = time.perf_counter()
         make_bundle(store, BUNDLE)
-        summary = score_source(BUNDLE, POOL, root / file, store, progress("scoring unseen photos"))
+        summary = score_source(BUNDLE, open_source(POOL), root / file, store, progress("scoring unseen photos"))
         seconds[file] = time.perf_counter() - begun
         return read_scores(root / file), summary
 
@@ -96,7 +101,8 @@ def tell_story(
     again = trained("weapon", photos + photos // 2)
     after, summary = scored("scores_again.parquet")
     unchanged = {
-        name: files[name] == _sha256(made.folder / "params.safetensors") and before.column(name) == after.column(name)
+        name: files[name] == _sha256(made.folder / "params.safetensors")
+        and np.array_equal(before.column(name), after.column(name))
         for name, made in heads.items()
         if name != again.ref.name
     }

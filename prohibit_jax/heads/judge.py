@@ -14,10 +14,9 @@ from prohibit_jax.config import Config, parse_config
 from prohibit_jax.data.dataset import load_dataset, require_both
 from prohibit_jax.data.loader import decoded
 from prohibit_jax.evaluate import report, thresholds
-from prohibit_jax.heads.make import Line, silent
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.score.scorer import scorer_of
-from prohibit_jax.types import HeadRef
+from prohibit_jax.types import HeadRef, Line, silent
 
 BATCH = 32
 
@@ -62,9 +61,7 @@ def evaluate_head(
     trunks = {head.card.trunk.sha256: store.read_trunk(head.card.trunk.sha256)} if head.card.trunk else {}
     scorer = scorer_of([head], trunks, batch_sizes=(BATCH,))
     limits = Limits(config.data.max_bytes, config.data.max_pixels)
-    chunks = decoded(
-        dataset.source, rows, scorer.sizes[0], progress=progress("scoring"), chunk=BATCH, limits=limits
-    )
+    chunks = decoded(dataset.source, rows, scorer.sizes[0], progress=progress("scoring"), chunk=BATCH, limits=limits)
     logits = np.concatenate([scorer.logits(images)[:, 0] for _, images in chunks])
     metrics = report.evaluate(
         dataset.labels[rows],

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,25 +28,10 @@ from prohibit_jax.train.examples import Examples, FeatureExamples, PhotoExamples
 from prohibit_jax.train.features import FeatureCache, fill
 from prohibit_jax.train.loop import Fitted, Progress, Task, fit
 from prohibit_jax.train.state import predict_of
-from prohibit_jax.types import HeadRef, InputError, Photo
+from prohibit_jax.types import HeadRef, InputError, Line, Photo, silent
 
 FEATURE_BATCH = 64  # photos through the trunk at once
 SHEET_EDGE = 160  # pixels that a photo on a sheet has at least, where it has them
-
-
-class Advance(Protocol):
-    """Moves a progress bar to `done` of `total`, with a new title where one is given."""
-
-    def __call__(self, done: int, total: int, text: str = ..., /) -> None: ...
-
-
-Line = Callable[[str], Advance]
-"""Opens a progress bar under a title: `advance = line("decoding")`, then `advance(done, in_all)`."""
-
-
-def silent(title: str) -> Advance:
-    """A progress bar that shows nothing."""
-    return lambda done, total, text="": None
 
 
 @dataclass(frozen=True)
@@ -104,9 +89,7 @@ def train_head(
     predict = predict_of(plan.network, beginning.preprocessing)
     variables = {name: jnp.asarray(array) for name, array in fitted.variables.items()}
     logits = {
-        side: predict_all(
-            lambda x: predict(variables, x), plan.examples, dataset.rows(side), config.train.batch
-        )[:, 0]
+        side: predict_all(lambda x: predict(variables, x), plan.examples, dataset.rows(side), config.train.batch)[:, 0]
         for side in ("validation", "test")
     }
     labels = {side: dataset.labels[dataset.rows(side)] for side in logits}
@@ -161,9 +144,7 @@ def _plan(config: Config, store: Store, dataset: Dataset, beginning: Beginning, 
     return Plan(head, Trunk(sha256, beginning.trunk_through), features, batch_statistics)
 
 
-def _fit(
-    config: Config, run: epath.Path, dataset: Dataset, beginning: Beginning, plan: Plan, progress: Line
-) -> Fitted:
+def _fit(config: Config, run: epath.Path, dataset: Dataset, beginning: Beginning, plan: Plan, progress: Line) -> Fitted:
     task = Task(plan.examples, dataset.labels, dataset.rows("train"), dataset.rows("validation"))
     advance = progress("training")
 
@@ -202,7 +183,7 @@ def _draw(
 def mistakes(
     config: Config, dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, count: int = 12
 ) -> list[tuple[Photo, str, plots.Kind]]:
-    """Tiles for `plots.sheet`: of `rows`, the negatives with the highest and the positives with the lowest probability."""
+    """Tiles for `plots.sheet`: of `rows`, the highest negatives and the lowest positives."""
     limits = Limits(config.data.max_bytes, config.data.max_pixels)
     false_alarms, missed = plots.worst(dataset.labels[rows], probabilities, count)
     kinds: list[tuple[np.ndarray, plots.Kind]] = [(false_alarms, "false alarm"), (missed, "missed")]

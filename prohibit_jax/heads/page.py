@@ -20,6 +20,11 @@ img { max-width: 100% } figure { margin: 1rem 0 } figcaption { color: #6b7280 } 
 .pair figure { flex: 1 }
 """
 
+INTRODUCTION = """
+Generated listing photographs. Each class was trained by itself, then all were bundled and scored {photos} photos that
+none of them had seen.
+"""
+
 
 def write_page(story: Story) -> epath.Path:
     """Writes `report.html` into the story's folder and returns its path."""
@@ -32,8 +37,7 @@ def _page(story: Story) -> str:
     heads = [*story.heads.values(), story.again]
     parts = [
         "<h1>One small network per category, all in one call</h1>",
-        "<p>Generated listing photographs. Each class was trained by itself, then all were bundled and scored "
-        f"{story.summary.photos} photos that none of them had seen.</p>",
+        f"<p>{INTRODUCTION.format(photos=story.summary.photos)}</p>",
         _figure(story, story.folder / "finds.png", "What each class scores highest among the unseen photos."),
         "<h2>Quality on each class's own test photos</h2>",
         _table(
@@ -62,7 +66,14 @@ def _quality(made: Made) -> list[str]:
     area, recall = metrics["average_precision"], metrics["recall_at_precision"]
     photos = metrics["positives"] + metrics["negatives"]
     interval = f"{area['low']:.3f} to {area['high']:.3f}"
-    return [str(made.ref), f"{area['value']:.3f}", interval, f"{recall['value']:.2f}", str(photos), str(metrics["positives"])]
+    return [
+        str(made.ref),
+        f"{area['value']:.3f}",
+        interval,
+        f"{recall['value']:.2f}",
+        str(photos),
+        str(metrics["positives"]),
+    ]
 
 
 def _head(story: Story, made: Made) -> str:

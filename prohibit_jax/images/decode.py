@@ -48,7 +48,10 @@ class ImageError(InputError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest file (bytes) and the largest photo (pixels, as its header states them) that are looked at."""
+    """The largest file (bytes) and the largest photo (pixels, as its header states them) that are looked at.
+
+    Decoding takes up to 20 bytes of memory a pixel; a JPEG at reduced scale takes far less.
+    """
 
     bytes: int = 32 * 2**20
     pixels: int = 50_000_000
@@ -182,7 +185,10 @@ def _orientation(image: ImageFile) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Decodes, and converts any of Pillow's modes to RGB; transparent parts become white."""
+    """Decodes, and converts any of Pillow's modes to RGB; transparent parts become white.
+
+    A CMYK JPEG is taken to be inverted, as Adobe writes them and browsers read them; colour profiles are ignored.
+    """
     image.load()
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, image.info.get("transparency")))

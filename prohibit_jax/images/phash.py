@@ -63,5 +63,4 @@ def thumbnail_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     x, y = (t - t.mean((-2, -1), dtype=np.float32, keepdims=True) for t in (a, b))
     covariance, p, q = ((u * v).mean((-2, -1)) + 1 for u, v in ((x, y), (x, x), (y, y)))
-    distance: np.ndarray = 1 - covariance / np.sqrt(p * q)
-    return distance
+    return np.asarray(1 - covariance / np.sqrt(p * q))

@@ -81,9 +81,7 @@ class ConvNorm(nnx.Module):
         stride: int = 1,
     ) -> None:
         self.kind, self.stride, self.padding = kind, stride, arch.padding
-        # The paper's code draws from N(0, 2 / fan-out); a depthwise kernel's fan-out is its k * k taps.
-        fan_out = shape[-1] if kind == "pointwise" else shape[0] * shape[1] * (shape[-1] if kind == "dense" else 1)
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), shape) * (2.0 / fan_out) ** 0.5)
+        self.kernel = nnx.Param(jnp.zeros(shape))
         if folded:
             self.bias = nnx.Param(jnp.zeros(shape[-1]))
         else:
@@ -161,7 +159,7 @@ class EfficientNet(nnx.Module):
 
     With stage `stem` the input is normalised photos [b, h, w, 3], else what the stage before puts out [b, h, w, c].
     With stage `top` the output is logits [b, outputs], else activations. `folded` builds the form without batch norm
-    that `bundle/fold.py` fills.
+    that `bundle/fold.py` fills. The values that variables start from are those of `network.init`.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prohibit_jax.bundle.card import Thresholds
+from prohibit_jax.types import Thresholds
 
 Band = Literal["pass", "review", "block"]
 

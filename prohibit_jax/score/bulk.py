@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ AHEAD = 3
 """One batch on the device, one decoded and waiting, one being decoded."""
 
 
+@runtime_checkable
 class Named(Protocol):
     """An item of a source, as far as scoring reads it."""
 
@@ -33,6 +34,7 @@ class Named(Protocol):
     def path(self) -> str: ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """Photos by number; `read` raises OSError or InputError where one cannot be read."""
 
@@ -61,7 +63,7 @@ def score_items(
     *,
     limits: Limits | None = None,
     threads: int | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """Scores a source's photos, all or those of `rows`, and yields their records in that order.
 
     Args:
@@ -79,7 +81,7 @@ def score_stream(
     *,
     limits: Limits | None = None,
     threads: int | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """Scores (path, function that reads its bytes) pairs as they come and yields their records in that order.
 
     A photo that cannot be read or decoded becomes a record with its error.

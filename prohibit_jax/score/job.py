@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from etils import epath
 
 from prohibit_jax.bundle.store import Store
-from prohibit_jax.data.sources import open_source
 from prohibit_jax.score.bands import Band, band
-from prohibit_jax.score.bulk import Record, score_items
+from prohibit_jax.score.bulk import Record, Source, score_items
 from prohibit_jax.score.scorer import BATCH_SIZES, load_scorer
 from prohibit_jax.score.table import write_scores
 
@@ -24,12 +23,12 @@ class Summary:
 
     photos: int
     errors: int
-    bands: dict[str, dict[str, int]]
+    bands: dict[str, dict[Band, int]]
 
 
 def score_source(
     bundle: str,
-    source: str,
+    source: Source,
     out: epath.PathLike,
     store: Store | epath.PathLike,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -38,29 +37,28 @@ def score_source(
 
     Args:
         bundle: name of the bundle that scores.
-        source: photos, labelled or not, as in `folder:PATH`.
+        source: photos, labelled or not.
         out: the Parquet file.
         store: where the bundle is.
         progress: told how many photos are done.
 
     Raises:
-        InputError: the source or the bundle cannot be opened; a broken photo is a row with its error.
+        InputError: the bundle cannot be source; a broken photo is a row with its error.
     """
     scorer = load_scorer(bundle, store, BATCH_SIZES)
-    opened = open_source(source)
     thresholds = list(scorer.thresholds.items())
     counts: dict[str, Counter[Band]] = {name: Counter() for name, _ in thresholds}
     seen: Counter[str] = Counter()
 
     def counted() -> Iterator[Record]:
-        for record in score_items(scorer, opened):
+        for record in score_items(scorer, source):
             seen["photos"] += 1
             if record.scores is None:
                 seen["errors"] += 1
             else:
                 for (name, limits), score in zip(thresholds, record.scores.tolist(), strict=True):
                     counts[name][band(score, limits)] += 1
-            progress(seen["photos"], len(opened.items))
+            progress(seen["photos"], len(source.items))
             yield record
 
     write_scores(out, counted(), scorer.bundle)

@@ -1,9 +1,9 @@
 """The one way from pixels to probabilities: the service, bulk scoring, evaluation and queries all enter here.
 
-What is promised about bits (tests/score/test_scorer.py holds it to that): with the same classes in the same order and
-the same batch sizes, a class's column depends on its own head and on the photos alone, so that replacing another head
-changes no bit of it. The number of heads and the padded batch size choose among compiled programs, which may add the
-same numbers in another order: across those, columns agree to float32 rounding only.
+What is promised about bits (tests/score/test_scorer.py holds it to that): on one machine, with the same classes in the
+same order and the same batch sizes, a class's column depends on its own head and on the photos alone, so that replacing
+another head changes no bit of it. The number of heads and the padded batch size choose among compiled programs, which
+may add the same numbers in another order: across those, columns agree to float32 rounding only.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import jax
 import numpy as np
 from etils import epath
 
-from prohibit_jax.bundle.card import Card, Thresholds
+from prohibit_jax.bundle.card import Card
 from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, read_bundle
 from prohibit_jax.bundle.store import Head, Store, open_store
 from prohibit_jax.score.stack import Folded, Plan, Weights, fold_head, fold_trunk, stack
 from prohibit_jax.score.xla import Run, compile_plan
-from prohibit_jax.types import HeadRef, Images, InputError, Scores, Variables
+from prohibit_jax.types import HeadRef, Images, InputError, Scores, Thresholds, Variables
 
 BATCH_SIZES = (1, 5, 32)
 T = TypeVar("T")

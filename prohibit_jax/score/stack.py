@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,19 +51,23 @@ class Plan:
         return tuple(sorted({group.preprocessing.size for group in self.groups}))
 
 
-class GroupWeights(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GroupWeights:
     """A group's arrays: the trunk's as they are (none without a trunk), the heads' with a leading axis k."""
 
-    trunk: Mapping[str, Any]
-    heads: Mapping[str, Any]
+    trunk: Variables
+    heads: Variables
 
 
-class Weights(NamedTuple):
-    """A plan's arrays, a tree on the device: a group's each, and the calibrations [k] in the order of the columns."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Weights:
+    """A plan's arrays, a JAX tree: a group's each, and the calibrations, float32 [k] in the order of the columns."""
 
     groups: tuple[GroupWeights, ...]
-    scale: jax.Array
-    offset: jax.Array
+    scale: Any
+    offset: Any
 
 
 def fold_head(head: Head) -> Folded:
@@ -101,7 +105,7 @@ def stack(cards: Sequence[Card], heads: Sequence[Folded], trunks: Mapping[str, F
         weights.append(GroupWeights(dict(trunk_of.variables) if trunk_of else {}, stacked))
     scale = np.array([card.calibration.scale for card in cards], np.float32)
     offset = np.array([card.calibration.offset for card in cards], np.float32)
-    return Plan(tuple(groups)), Weights(*jax.device_put((tuple(weights), scale, offset)))
+    return Plan(tuple(groups)), jax.device_put(Weights(tuple(weights), scale, offset))
 
 
 def _fold(network: Network, variables: Variables) -> Folded:

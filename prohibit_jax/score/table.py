@@ -32,6 +32,10 @@ class ScoreTable:
     name: str  # of the bundle that scored
     bundle: dict[str, Any]  # its lock file
 
+    def column(self, name: str) -> np.ndarray:
+        """The scores of a class, float32 [n], NaN for a photo with an error."""
+        return np.asarray(self.table.column(name).to_numpy(), np.float32)
+
 
 def write_scores(path: epath.PathLike, records: Iterable[Record], bundle: Bundle) -> int:
     """Writes the records as they come and returns their number; until the last is written, nothing is at `path`.

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from prohibit_jax.config import TrainConfig
@@ -78,11 +80,11 @@ class FeatureExamples:
 
 
 def predict_all(
-    predict: Callable[[Inputs], np.ndarray], examples: Examples, rows: np.ndarray, batch: int
+    predict: Callable[[jax.Array], jax.Array], examples: Examples, rows: np.ndarray, batch: int
 ) -> np.ndarray:
     """`predict`'s output for every row, in the order of `rows`; the last chunk is padded, so that it compiles once."""
     parts = []
     for inputs, chunk in examples.read(rows):
         padded = np.concatenate([inputs, np.repeat(inputs[-1:], batch - len(inputs), axis=0)])
-        parts.append(np.asarray(predict(padded))[: len(chunk)])
+        parts.append(np.asarray(predict(jnp.asarray(padded)))[: len(chunk)])
     return np.concatenate(parts)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from prohibit_jax.models.network import Network
 from prohibit_jax.train.checkpoint import Checkpoints
 from prohibit_jax.train.examples import Examples, predict_all
 from prohibit_jax.train.optimiser import optimiser_of
-from prohibit_jax.train.state import Arrays, predict_of, start, step_of
+from prohibit_jax.train.state import predict_of, start, step_of
 from prohibit_jax.types import Preprocessing, Variables
 
 
@@ -59,12 +59,14 @@ class Fitted:
     history: list[dict[str, float]]
 
 
-class Best(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Best:
     """The averaged variables with the best validation average precision so far, and the epoch that gave them."""
 
-    variables: Arrays
-    epoch: np.ndarray | np.int32
-    average_precision: np.ndarray | np.float32
+    variables: dict[str, Any]
+    epoch: Any  # int32
+    average_precision: Any  # float32
 
 
 def fit(

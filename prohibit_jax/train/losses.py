@@ -16,8 +16,8 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 def loss_of(config: TrainConfig) -> Loss:
     """The configured loss, a mean over the batch.
 
-    `bce` is binary cross-entropy, `focal` multiplies it by (1 - p)^gamma, p the probability given to the right label (Lin et
-    al., arXiv 1708.02002). Either weighs positives by `positive_weight` and softens labels to
+    `bce` is binary cross-entropy, `focal` multiplies it by (1 - p)^gamma, p the probability given to the right label
+    (Lin et al., arXiv 1708.02002). Either weighs positives by `positive_weight` and softens labels to
     `smoothing / 2` and `1 - smoothing / 2`.
     """
 

@@ -10,8 +10,8 @@ from prohibit_jax.config import TrainConfig
 def optimiser_of(config: TrainConfig, steps: int) -> optax.GradientTransformation:
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101) for a run of `steps` steps.
 
-    The learning rate rises linearly over the warm-up's share of the steps and falls on a cosine to a hundredth. Only kernels decay:
-    biases and batch-norm scales have no reason to be small.
+    The learning rate rises linearly over the warm-up's share of the steps and falls on a cosine to a hundredth. Only
+    kernels decay: biases and batch-norm scales have no reason to be small.
     """
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,

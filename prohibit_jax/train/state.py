@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,17 @@ from prohibit_jax.types import Preprocessing
 Arrays = dict[str, jax.Array]
 
 
-class TrainState(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
     """Everything that the next step depends on, beside its batch; a tree of arrays, so that Orbax can keep it."""
 
-    step: jax.Array  # int32, steps taken
-    params: Arrays  # what gradients train
-    statistics: Arrays  # batch-norm means and variances
-    average: Arrays  # moving average of both: what is evaluated and published
-    optimiser: optax.OptState
+    # Leaves are arrays, or what JAX and Orbax put in their place: tracers, shapes, checkpoints' entries.
+    step: Any  # int32, steps taken
+    params: dict[str, Any]  # what gradients train
+    statistics: dict[str, Any]  # batch-norm means and variances
+    average: dict[str, Any]  # moving average of both: what is evaluated and published
+    optimiser: Any  # optax.OptState, whose own alias cannot be resolved at run time
 
 
 Step = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, jax.Array]]
@@ -59,7 +63,9 @@ def step_of(
     """
     loss_function = loss_of(config)
 
-    def loss_and_statistics(params: Arrays, state: TrainState, x: jax.Array, labels: jax.Array) -> tuple[jax.Array, Arrays]:
+    def loss_and_statistics(
+        params: Arrays, state: TrainState, x: jax.Array, labels: jax.Array
+    ) -> tuple[jax.Array, Arrays]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         logits, moved = apply(
             network, {**params, **state.statistics}, x, batch_statistics=batch_statistics, dropout_key=key
@@ -71,10 +77,12 @@ def step_of(
         x = normalise(x, preprocessing) if "stem" in network.stages else x
         grad = jax.value_and_grad(loss_and_statistics, has_aux=True)
         (loss, moved), gradient = grad(state.params, state, x, labels)
-        updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-        params: Arrays = optax.apply_updates(state.params, updates)  # type: ignore[assignment]
+        with jax.numpy_dtype_promotion("standard"):  # Optax raises a decay to the power of an integer
+            updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
+        params: Arrays = optax.apply_updates(state.params, updates)
         # An average that starts at the first weights forgets them slowly, so its decay is warmed up (tf.train's rule).
-        decay = jnp.minimum(config.average, (1.0 + state.step) / (10.0 + state.step))
+        taken = state.step.astype(jnp.float32)
+        decay = jnp.minimum(config.average, (1.0 + taken) / (10.0 + taken))
         average = optax.incremental_update({**params, **moved}, state.average, 1 - decay)
         return TrainState(state.step + 1, params, moved, average, optimiser_state), loss
 

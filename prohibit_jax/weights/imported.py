@@ -9,6 +9,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -151,13 +152,13 @@ def _read_saved(path: epath.Path) -> Weights:
 
 def _from_hub(name: str) -> Weights:
     repository = name.removeprefix("hf:")
-    if repository.count("/") != 1:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise InputError(f"weights {name!r}: write hf:OWNER/NAME, such as hf:timm/efficientnet_b0.ra_in1k")
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import RemoteEntryNotFoundError
     except ImportError:
-        raise InputError(f"weights {name!r}: install huggingface_hub 1.0 or later") from None
+        raise InputError(f"weights {name!r}: install the extra hub (huggingface_hub)") from None
     for file in HUB_FILES:
         try:
             hf_hub_download(repository, "config.json")  # into the folder of the weights, where they expect it

@@ -14,7 +14,7 @@ import pickletools
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -135,7 +135,7 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
     return {name: _array(name, view, storages[view.storage.key]) for name, view in views}
 
 
-def _read_legacy(stream: BinaryIO) -> dict[str, np.ndarray]:
+def _read_legacy(stream: io.BytesIO) -> dict[str, np.ndarray]:
     """PyTorch before 1.6: pickles of magic, version, machine, tree and storage keys, then the storages one by one."""
     _magic, _version, machine, tree, keys = (unpickle(stream) for _ in range(5))
     if machine["little_endian"] is not True:
@@ -206,7 +206,7 @@ CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def unpickle(stream: BinaryIO) -> Any:
+def unpickle(stream: io.BytesIO) -> Any:
     """Follows one pickle of plain values and tensors, leaving the stream behind it; tensors come back as `View`s.
 
     Raises InputError that names the first global or instruction beyond the allow-lists. Other damage raises

@@ -24,20 +24,20 @@ def test_items_name_seed_number_and_label() -> None:
 
 
 def test_photos_do_not_depend_on_count_or_order() -> None:
-    small, large = SyntheticSource(12, 3), SyntheticSource(500, 3)
-    assert large.items[:12] == small.items
-    backwards = [large.read(i) for i in reversed(range(12))]
-    assert backwards[::-1] == [small.read(i) for i in range(12)]
+    small, large = SyntheticSource(6, 3), SyntheticSource(500, 3)
+    assert large.items[:6] == small.items
+    backwards = [large.read(i) for i in reversed(range(6))]
+    assert backwards[::-1] == [small.read(i) for i in range(6)]
 
 
 def test_another_process_gives_the_same_bytes() -> None:
     program = (
         "from hashlib import sha256; from prohibit_jax.data.synthetic import SyntheticSource as S\n"
-        "s = S(20, 11); print(sha256(b''.join(s.read(i) for i in range(20))).hexdigest())"
+        "s = S(8, 11); print(sha256(b''.join(s.read(i) for i in range(8))).hexdigest())"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
-    source = SyntheticSource(20, 11)
-    assert other == sha256(b"".join(source.read(i) for i in range(20))).hexdigest()
+    source = SyntheticSource(8, 11)
+    assert other == sha256(b"".join(source.read(i) for i in range(8))).hexdigest()
 
 
 def test_pickled_source_reads_the_same() -> None:
@@ -48,9 +48,9 @@ def test_pickled_source_reads_the_same() -> None:
 
 
 def test_seeds_and_numbers_give_different_photos() -> None:
-    sources = [SyntheticSource(8, seed) for seed in range(4)]
-    assert len({source.read(i) for source in sources for i in range(8)}) == 32
-    assert sources[0].items[:8] != sources[1].items[:8]
+    sources = [SyntheticSource(8, seed) for seed in range(3)]
+    assert len({source.read(i) for source in sources for i in range(4)}) == 12
+    assert len({tuple(item.label for item in source.items) for source in sources}) == 3
 
 
 def test_labels_come_as_often_as_promised() -> None:
@@ -64,20 +64,20 @@ def test_labels_come_as_often_as_promised() -> None:
 def test_every_label_gives_varied_jpegs_of_listing_size(label: str) -> None:
     source = SyntheticSource(400, 2)
     sizes = set()
-    for i in [i for i, item in enumerate(source.items) if item.label == label][:8]:
+    for i in [i for i, item in enumerate(source.items) if item.label == label][:4]:
         with Image.open(io.BytesIO(source.read(i))) as photo:
             photo.load()
             assert (photo.format, photo.mode) == ("JPEG", "RGB")
             assert 200 <= min(photo.size) <= max(photo.size) <= 480
             sizes.add(photo.size)
-    assert len(sizes) > 3
+    assert len(sizes) > 1
 
 
 def test_some_photos_lie_on_their_side() -> None:
-    source = SyntheticSource(100, 4)
-    tags = Counter(Image.open(io.BytesIO(source.read(i))).getexif().get(ORIENTATION) for i in range(100))
+    source = SyntheticSource(40, 4)
+    tags = Counter(Image.open(io.BytesIO(source.read(i))).getexif().get(ORIENTATION) for i in range(40))
     assert set(tags) == {None, 3, 6, 8}
-    assert tags[None] > 60
+    assert tags[None] > 25
 
 
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (1, -1)])

@@ -66,7 +66,9 @@ def test_units_of_the_logits_do_not_matter(size: float) -> None:
     st.sampled_from(["platt", "temperature"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_logits_give_a_finite_rising_map(positives: int, negatives: int, gap: float, noise: float, method: Method) -> None:
+def test_any_logits_give_a_finite_rising_map(
+    positives: int, negatives: int, gap: float, noise: float, method: Method
+) -> None:
     """Separated, upside down, constant, huge: order is kept and probabilities stay within [0, 1]."""
     labels = np.repeat(np.array([1, 0], np.int8), [positives, negatives])
     logits = gap * labels + noise * np.random.default_rng(0).normal(size=len(labels))

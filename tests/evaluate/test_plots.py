@@ -13,7 +13,8 @@ from PIL import Image
 from prohibit_jax.evaluate import plots
 from prohibit_jax.evaluate.calibration import fit
 from prohibit_jax.evaluate.report import evaluate
-from prohibit_jax.evaluate.thresholds import Settings, Thresholds, choose
+from prohibit_jax.evaluate.thresholds import Settings, choose
+from prohibit_jax.types import Thresholds
 
 
 def judged() -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -22,7 +23,11 @@ def judged() -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     calibration, settings = fit(labels, logits), Settings(bootstrap=20)
     p = calibration(logits)
     thresholds = choose(settings, labels, p)
-    return labels, p, evaluate(labels, logits, calibration=calibration, settings=settings, thresholds=thresholds, seed=0)
+    return (
+        labels,
+        p,
+        evaluate(labels, logits, calibration=calibration, settings=settings, thresholds=thresholds, seed=0),
+    )
 
 
 def seen(path: Path) -> np.ndarray:
@@ -77,7 +82,7 @@ def test_history(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
 def test_sheet_shows_each_photo_in_its_frame(tmp_path: Path) -> None:
     wide, tall = np.full((50, 400, 3), (0, 0, 255), np.uint8), np.full((400, 30, 3), (0, 255, 0), np.uint8)
     tiles: list[Any] = [
-        (wide, "0.9712\nнож_" + "long" * 30 + ".jpg", "false alarm"),
+        (wide, "0.9712\nθήκη_" + "long" * 30 + ".jpg", "false alarm"),
         (tall, "0.0123\nb.jpg", "missed"),
         (tall, "0.0123", "missed"),
     ]

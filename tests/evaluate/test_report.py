@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from prohibit_jax.evaluate.calibration import Calibration, fit
+from prohibit_jax.evaluate.calibration import fit
 from prohibit_jax.evaluate.metrics import average_precision
 from prohibit_jax.evaluate.report import evaluate
-from prohibit_jax.evaluate.thresholds import Settings, Thresholds, choose
-from prohibit_jax.types import InputError
+from prohibit_jax.evaluate.thresholds import Settings, choose
+from prohibit_jax.types import Calibration, InputError, Thresholds
 
 SETTINGS = Settings(bootstrap=50)
 
@@ -28,7 +28,8 @@ def test_report_is_plain_json_and_follows_its_seed() -> None:
     thresholds = choose(SETTINGS, labels, calibration(logits))
     labels, logits = drawn(1)
     report, again = (
-        evaluate(labels, logits, calibration=calibration, settings=SETTINGS, thresholds=thresholds, seed=7) for _ in "ab"
+        evaluate(labels, logits, calibration=calibration, settings=SETTINGS, thresholds=thresholds, seed=7)
+        for _ in "ab"
     )
     assert json.loads(json.dumps(report, allow_nan=False)) == report == again
     assert report["average_precision"]["value"] == average_precision(labels, logits)

@@ -1,4 +1,4 @@
-"""Makes parity_*.npz: what timm and torchvision compute, layer by layer, with real and with random weights.
+"""Makes parity_*.npz, what timm and torchvision compute layer by layer, and tensors_*.pth, files of torch.save.
 
 Run from the checkout in an environment with torch, timm and torchvision, and the real weights beside the checkout:
 
@@ -37,9 +37,7 @@ def from_timm(name: str, outputs: int) -> tuple[torch.nn.Module, Hooked, tuple[f
     return net, {"stem": net.bn1, **blocks, "top": net.bn2}, config["mean"], config["std"]
 
 
-def from_torchvision(
-    name: str, outputs: int
-) -> tuple[torch.nn.Module, Hooked, tuple[float, ...], tuple[float, ...]]:
+def from_torchvision(name: str, outputs: int) -> tuple[torch.nn.Module, Hooked, tuple[float, ...], tuple[float, ...]]:
     net = getattr(torchvision.models, name)(num_classes=outputs)
     stages = net.features
     blocks = {f"s{s}.{i}": block for s in range(1, 8) for i, block in enumerate(stages[s])}
@@ -89,8 +87,30 @@ def make(
     np.savez_compressed(HERE / f"parity_{case}.npz", **golden)
 
 
+def save_tensors() -> None:
+    """Writes one checkpoint in both formats, with a tensor of each kind that recipe.py's `tensors` describes."""
+    matrix = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    tensors = {
+        "float32": matrix,
+        "transposed": matrix.T,
+        "slice": matrix[1:, ::2],
+        "float16": matrix.half() / 8,
+        "bfloat16": matrix.bfloat16() / 8,
+        "float64": matrix.double(),
+        "int64": torch.tensor(7),
+        "bool": matrix > 5,
+        "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(matrix.reshape(-1)),
+    }
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == {k: v.shape for k, v in recipe.tensors().items()}
+    checkpoint = {"epoch": 3, "state_dict": tensors, "best": 0.5, "name": None}
+    for kind, is_zip in (("zip", True), ("legacy", False)):
+        torch.save(checkpoint, HERE / f"tensors_{kind}.pth", _use_new_zipfile_serialization=is_zip)
+
+
 def main() -> None:
     torch.manual_seed(0)
+    save_tensors()
     net, *rest = from_timm("tf_efficientnet_lite0", 1000)
     net.load_state_dict(load_file(REAL / "tf_efficientnet_lite0.in1k.safetensors"))
     make("real_timm_tf_efficientnet_lite0", net, *rest)
@@ -100,8 +120,8 @@ def main() -> None:
     for name, sizes in {
         "tf_efficientnet_lite0": recipe.SIZES,
         "efficientnet_lite0": recipe.SIZES[:1],
-        "tf_efficientnet_b0": recipe.SIZES,
-        "efficientnet_b0": recipe.SIZES,
+        "tf_efficientnet_b0": recipe.SIZES[:2],  # at odd sizes the two paddings are one
+        "efficientnet_b0": recipe.SIZES[:1],
     }.items():
         net, *rest = from_timm(name, 1000 if "tf_efficientnet_lite0" in name else 1)
         randomise(net)

@@ -13,13 +13,15 @@ SAMPLES = 64
 def photos(size: tuple[int, int]) -> np.ndarray:
     """Two photos of smooth noise, uint8 [2, h, w, 3]; one where they are large."""
     h, w = size
-    coarse = np.random.default_rng([h, w]).integers(0, 256, (1 if h == 300 else 2, h // 8 + 1, w // 8 + 1, 3))
-    return coarse.repeat(8, 1).repeat(8, 2)[:, :h, :w].astype(np.uint8)
+    rng = np.random.default_rng([h, w])
+    coarse = rng.integers(0, 256, (1 if h == 300 else 2, h // 8 + 1, w // 8 + 1, 3), np.uint8)
+    return coarse.repeat(8, 1).repeat(8, 2)[:, :h, :w]
 
 
 def normalise(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
     """(pixel / 255 - mean) / std, float32."""
-    return ((images / 255.0 - np.array(mean)) / np.array(std)).astype(np.float32)
+    normal: np.ndarray = (images / 255.0 - np.array(mean)) / np.array(std)
+    return normal.astype(np.float32)
 
 
 def random_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -33,7 +35,7 @@ def random_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return rng.normal(0, 0.2, shape).astype(np.float32)
     if len(shape) == 1:
         return rng.uniform(0.7, 1.3, shape).astype(np.float32)
-    return rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32)
+    return rng.normal(0, (1.75 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32)
 
 
 def sample(layer: str, activations: np.ndarray) -> np.ndarray:
@@ -46,3 +48,20 @@ def moments(activations: np.ndarray) -> np.ndarray:
     """Mean, standard deviation and largest absolute value of a layer's output."""
     x = activations.astype(np.float64)
     return np.array([x.mean(), x.std(), np.abs(x).max()])
+
+
+def tensors() -> dict[str, np.ndarray]:
+    """What tensors_*.pth hold, half precision widened."""
+    matrix = np.arange(12, dtype=np.float32).reshape(3, 4)
+    return {
+        "float32": matrix,
+        "transposed": matrix.T,
+        "slice": matrix[1:, ::2],
+        "float16": matrix / 8,
+        "bfloat16": matrix / 8,
+        "float64": matrix.astype(np.float64),
+        "int64": np.array(7),
+        "bool": matrix > 5,
+        "empty": np.zeros((0, 3), np.float32),
+        "parameter": matrix.reshape(-1),
+    }

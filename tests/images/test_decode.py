@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import struct
 import subprocess
@@ -265,25 +266,23 @@ def lying(kind: str, width: int, height: int) -> bytes:
     elif kind == "GIF":
         data[6:10] = struct.pack("<HH", width, height)
     elif kind == "WEBP":
-        data[21:25] = (min(width, 1 << 14) - 1 | (min(height, 1 << 14) - 1) << 14).to_bytes(4, "little")
+        data[21:25] = ((width - 1) % 2**14 | (height - 1) % 2**14 << 14).to_bytes(4, "little")
     else:
         for tag, value in ((256, width), (257, height)):
-            at = data.index(struct.pack("<HH", tag, 3) + struct.pack("<I", 1))
+            at = data.index(struct.pack("<HHI", tag, 4, 1))
             data[at + 8 : at + 12] = struct.pack("<I", value)
     return bytes(data)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_headers_that_promise_too_much(kind: str) -> None:
-    assert reason(lying(kind, 65000, 65000)) == "too_many_pixels"
+    assert reason(lying(kind, 16000, 65000)) == "too_many_pixels"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of TIFF tags; in service they are no errors either
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("size", [(0, 40), (60, 0), (61, 400), (1, 1), (5000, 5000)])
+@pytest.mark.parametrize("size", [(0, 40), (60, 0), (61, 400), (1, 1), (2000, 2000)])
 def test_headers_that_lie(kind: str, size: tuple[int, int]) -> None:
-    if kind == "WEBP" and 0 in size:
-        pytest.skip("WebP cannot state an empty size")
     survives(lying(kind, *size))
 
 
@@ -405,7 +404,7 @@ def test_reduced_scale_on_photographs(shared: Path) -> None:
 # The corpus ----------------------------------------------------------------------------------------------------------
 
 CORPUS = """
-import collections, resource, sys
+import collections, json, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
 from prohibit_jax.images.decode import ImageError, decode, probe
@@ -420,8 +419,9 @@ for file in sorted(Path(sys.argv[1]).rglob("*")):
             seen["ok"] += 1
         except ImageError as error:
             seen[error.reason] += 1
-print(dict(seen))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(json.dumps(seen))
+status = Path("/proc/self/status").read_text()  # not getrusage: that one starts with the parent's peak
+print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 """
 
 
@@ -430,7 +430,7 @@ def test_every_odd_file_becomes_pixels_or_an_error(shared: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     counts, peak = done.stdout.splitlines()
-    seen = eval(counts, {"__builtins__": {}})
+    seen = json.loads(counts)
     assert sum(seen.values()) >= 1025
     assert seen["ok"] >= 650
     assert seen["truncated"] >= 5

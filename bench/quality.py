@@ -1,0 +1,125 @@
+"""Quality on real photographs: each class, each way of training, several seeds; average precision with its interval.
+
+    python bench/quality.py --data folder:../shared/data/caltech101 --store quality --out bench/results/quality.json
+
+Every run is a `launch train` of its own on the same split; a run whose result is already in the file is not repeated.
+The file is written after every run, and the tables are printed from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from launch.console import bar
+from prohibit_jax.config import load_config
+from prohibit_jax.heads.make import train_head
+
+CLASSES = ("weapon", "cash", "wildlife", "blade")
+FINE_TUNE = (
+    "model.trunk_through=",
+    "train.epochs=4",
+    "train.steps_per_epoch=16",
+    "train.batch=32",
+    "train.average=0.9",
+)
+FROZEN = ("model.trunk_through=s7", "train.batch=64")
+RECIPES = {  # name: (weights, settings, seeds)
+    "lite0, trunk through s7": ("lite0", FROZEN, 3),
+    "lite0, whole network": ("lite0", FINE_TUNE, 3),
+    "b0 (torchvision file), trunk through s7": ("b0", FROZEN, 3),
+    "b0 (torchvision file), whole network": ("b0", FINE_TUNE, 1),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    recipe: str
+    class_name: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its name in the results."""
+        return f"{self.recipe} / {self.class_name} / {self.seed}"
+
+
+def main() -> None:
+    """Runs what is missing, prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default="", help="recipes whose name begins so")
+    arguments = parser.parse_args()
+    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    for run in runs(arguments.only):
+        if run.key not in results:
+            results[run.key] = train(run, arguments.data, arguments.store)
+            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    print_tables(results)
+
+
+def runs(only: str) -> Iterator[Run]:
+    """Seed by seed, so that an interrupted job has compared every recipe once."""
+    for recipe, (_, _, seeds) in RECIPES.items():
+        if recipe.startswith(only):
+            yield from (Run(recipe, name, seed) for seed in range(seeds) for name in CLASSES)
+
+
+def train(run: Run, data: str, store: Path) -> dict[str, object]:
+    """The figures of one training, and what it took."""
+    weights, settings, _ = RECIPES[run.recipe]
+    overrides = {"data.source": data, "model.weights": weights}
+    config = load_config(run.class_name, None, [*settings, f"train.seed={run.seed}"], overrides)
+    begun = time.perf_counter()
+    with bar() as line:
+        made = train_head(config, store, progress=line)
+    metrics = made.card.metrics
+    names = (
+        "average_precision",
+        "recall_at_precision",
+        "precision_at_recall",
+        "calibration_error",
+        "positives",
+        "negatives",
+    )
+    return {name: metrics[name] for name in names} | {
+        "head": str(made.ref), "run": made.run.name, "seconds": round(time.perf_counter() - begun, 1),
+    }  # fmt: skip
+
+
+def print_tables(results: dict[str, dict[str, object]]) -> None:
+    """A row for each class and recipe: means over the seeds, the range of the seeds, and the mean interval."""
+    print(
+        "| class | recipe | seeds | average precision | seeds' range | 95% interval | recall at precision 0.95 | s a run |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for recipe in RECIPES:
+        for name in CLASSES:
+            found = [value for key, value in results.items() if key.startswith(f"{recipe} / {name} / ")]
+            if found:
+                print(_row(name, recipe, found))
+
+
+def _row(name: str, recipe: str, found: list[dict[str, object]]) -> str:
+    areas = [value["average_precision"] for value in found]
+    values = [area["value"] for area in areas]  # type: ignore[index]
+    interval = [mean(area[end] for area in areas) for end in ("low", "high")]  # type: ignore[index]
+    recall = mean(value["recall_at_precision"]["value"] for value in found)  # type: ignore[index]
+    seconds = mean(value["seconds"] for value in found)  # type: ignore[misc]
+    return (
+        f"| {name} | {recipe} | {len(found)} | {mean(values):.3f} | {min(values):.3f} to {max(values):.3f} | "
+        f"{interval[0]:.3f} to {interval[1]:.3f} | {recall:.2f} | {seconds:.0f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

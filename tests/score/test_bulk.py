@@ -1,0 +1,86 @@
+"""Bulk scoring: every photo a record, in order, broken or not, and never more than a few batches at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+from prohibit_jax.images.decode import Limits
+from prohibit_jax.images.resize import load
+from prohibit_jax.score.bulk import AHEAD, score_items, score_stream
+from prohibit_jax.score.scorer import Scorer
+from tests.bundle.twin import SIZE
+from tests.score.listing import BROKEN, Listing, png
+
+
+def test_every_photo_becomes_its_record_in_order(pair: Scorer) -> None:
+    sound = [png(seed) for seed in range(7)]
+    missing = FileNotFoundError(2, "No such file or directory", "3.png")
+    contents: tuple[bytes | OSError, ...] = (*sound[:2], BROKEN["text"], missing, *sound[2:], BROKEN["empty"])
+    records = list(score_items(pair, Listing(contents)))
+    assert [record.path for record in records] == [f"{i}.png" for i in range(10)]
+    for content, record in zip(contents, records, strict=True):
+        assert record.sha256 == (sha256(content).hexdigest() if isinstance(content, bytes) else None)
+        if content in sound:
+            assert (record.width, record.height, record.error) == (48, 36, None)
+        else:
+            assert (record.width, record.height, record.scores) == (None, None, None)
+            assert record.error
+    assert records[3].error == "No such file or directory"
+    found = np.stack([record.scores for record in records if record.scores is not None])
+    np.testing.assert_array_equal(found, pair(np.stack([load(data, SIZE) for data in sound])))
+
+
+def test_rows_choose_and_order(pair: Scorer) -> None:
+    listing = Listing(tuple(png(seed) for seed in range(6)))
+    everything = list(score_items(pair, listing))
+    chosen = list(score_items(pair, listing, [4, 1]))
+    assert [record.path for record in chosen] == ["4.png", "1.png"]
+    np.testing.assert_array_equal(chosen[0].scores, everything[4].scores)
+    assert list(score_items(pair, listing, [])) == []
+
+
+def test_nothing_but_broken_photos_never_reaches_the_device(pair: Scorer) -> None:
+    records = list(score_items(pair, Listing(tuple(BROKEN.values()) * 3)))
+    assert len(records) == 9
+    assert all(record.error and "\n" not in record.error for record in records)
+
+
+def test_limits_are_those_given(pair: Scorer) -> None:
+    listing = Listing((png(0, 48, 36), png(1, 480, 360)))
+    small, large = score_items(pair, listing, limits=Limits(pixels=10_000))
+    assert small.error is None
+    assert large.error is not None
+    assert "pixels" in large.error
+
+
+def test_at_most_a_few_batches_are_held(pair: Scorer) -> None:
+    """The stream is endless, so that only a bounded look ahead ever ends."""
+    started, most = 0, 0
+    data = png(0)
+
+    def endless() -> Iterator[tuple[str, Callable[[], bytes]]]:
+        nonlocal started
+        while True:
+            started += 1
+            yield "a.png", lambda: data
+
+    records = score_stream(pair, endless())
+    for done in range(40):
+        next(records)
+        most = max(most, started - done)
+    records.close()
+    assert most <= AHEAD * pair.batch_sizes[-1]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_an_error_that_is_a_bug_is_not_hidden(pair: Scorer) -> None:
+    def broken() -> bytes:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(score_stream(pair, [("a.png", broken)]))

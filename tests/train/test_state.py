@@ -1,0 +1,99 @@
+"""The training step on a tiny network: what it changes, what it leaves, and that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prohibit_jax.config import TrainConfig
+from prohibit_jax.models.efficientnet import B0
+from prohibit_jax.models.network import Network, init, statistics
+from prohibit_jax.train.optimiser import optimiser_of
+from prohibit_jax.train.state import TrainState, start, step_of
+from prohibit_jax.types import Preprocessing
+
+TINY = Network(replace(B0, width=0.25, depth=0.3, dropout=0.2))
+PREPROCESSING = Preprocessing(24, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CONFIG = TrainConfig(learning_rate=3e-3, average=0.9, batch=8)
+
+
+def batch() -> tuple[jax.Array, jax.Array]:
+    """Dark photos are negative, light ones positive."""
+    labels = np.arange(8) % 2
+    noise = np.random.default_rng(0).integers(0, 60, (8, 24, 24, 3))
+    return jnp.asarray((noise + 180 * labels[:, None, None, None]).astype(np.uint8)), jnp.asarray(labels, jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict[str, jax.Array]:
+    return init(TINY, seed=0)
+
+
+def run(variables: dict[str, jax.Array], steps: int, *, batch_statistics: bool) -> tuple[TrainState, list[float]]:
+    optimiser = optimiser_of(CONFIG, 30)
+    step = step_of(TINY, PREPROCESSING, CONFIG, optimiser, batch_statistics=batch_statistics)
+    state, losses = start(TINY, variables, optimiser), []
+    for _ in range(steps):
+        state, loss = step(state, *batch())
+        losses.append(float(loss))
+    return state, losses
+
+
+def test_it_learns_and_repeats_itself_to_the_bit(variables: dict[str, jax.Array]) -> None:
+    state, losses = run(variables, 25, batch_statistics=True)
+    again, _ = run(variables, 25, batch_statistics=True)
+    assert losses[-1] < 0.3 * losses[0]
+    assert int(state.step) == 25
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True))
+
+
+def test_frozen_statistics_stay_and_parameters_move(variables: dict[str, jax.Array]) -> None:
+    state, _ = run(variables, 3, batch_statistics=False)
+    moving = statistics(TINY)
+    assert set(state.statistics) == moving
+    assert all(np.array_equal(state.statistics[name], variables[name]) for name in moving)
+    assert any(not np.array_equal(state.params[name], variables[name]) for name in state.params)
+
+
+def test_batch_statistics_move(variables: dict[str, jax.Array]) -> None:
+    state, _ = run(variables, 3, batch_statistics=True)
+    assert all(not np.array_equal(state.statistics[name], variables[name]) for name in statistics(TINY))
+
+
+def test_the_average_lags_behind_the_weights(variables: dict[str, jax.Array]) -> None:
+    state, _ = run(variables, 3, batch_statistics=False)
+    name = "top.classifier.kernel"
+    moved, lag = state.params[name] - variables[name], state.average[name] - variables[name]
+    assert 0 < float(jnp.abs(lag).sum()) < float(jnp.abs(moved).sum())
+
+
+def test_the_step_keeps_every_shape_and_type(variables: dict[str, jax.Array]) -> None:
+    """The whole step, traced only."""
+    optimiser = optimiser_of(CONFIG, 30)
+    step = step_of(TINY, PREPROCESSING, CONFIG, optimiser, batch_statistics=True)
+    state = start(TINY, variables, optimiser)
+    after, loss = jax.eval_shape(step, state, *batch())
+
+    def kind(tree: Any) -> list[tuple[tuple[int, ...], Any]]:
+        return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+    assert kind(after) == kind(state)
+    assert (loss.shape, loss.dtype) == ((), jnp.float32)
+
+
+def test_only_kernels_decay() -> None:
+    config = TrainConfig(weight_decay=0.5, learning_rate=1.0, warmup=0.0)
+    params = {"a.kernel": jnp.ones(2), "a.bias": jnp.ones(2), "a.norm.scale": jnp.ones(2)}
+    optimiser = optimiser_of(config, 10)
+    state = optimiser.init(params)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    for _ in range(2):  # the first step of the warm-up has rate 0
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optimiser.update(zeros, state, params)
+    assert float(updates["a.kernel"][0]) < 0
+    assert float(updates["a.bias"][0]) == float(updates["a.norm.scale"][0]) == 0
