@@ -1,6 +1,6 @@
 """Training speed beside PyTorch: the same network, the same step, in turn in one run.
 
-    python bench/training.py --architecture efficientnet_b0 --size 128 --batch 32
+    python -m bench.training --architecture efficientnet_b0 --size 128 --batch 32
 
 A step is forward, cross-entropy, backward, clipping at a global norm and AdamW, on the CPU, in float32. The losses of
 the first step are compared before anything is timed. Prints photos a second and the ratio to the best peer.
@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from torch_efficientnet import EfficientNet, fill
 
+from bench.torch_efficientnet import EfficientNet, fill
 from prohibit_jax.config import TrainConfig
 from prohibit_jax.models.efficientnet import B0, LITE0, Architecture
 from prohibit_jax.models.network import Network, init

@@ -15,7 +15,10 @@ def train(
     class_name: Annotated[str, typer.Option("--class", help="The class to train, as in `weapon`.")],
     data: Annotated[str, typer.Option("--data", help="folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT.")] = "",
     weights: Annotated[
-        str, typer.Option("--weights", help="What to start from: imported weights, hf:OWNER/NAME, or last.")
+        str,
+        typer.Option(
+            "--weights", help="What to start from: imported weights, hf:OWNER/NAME, a head as in weapon@3, or last."
+        ),
     ] = "",
     config: Annotated[
         Path | None, typer.Option("--config", help="A TOML file; configs/CLASS.toml where that exists.")

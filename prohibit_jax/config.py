@@ -53,7 +53,7 @@ class ModelConfig(Section):
     width: Positive = 1.0
     depth: Positive = 1.0
     size: Annotated[int, Field(ge=16, le=2048)] = 300  # edge of the network's input, pixels
-    weights: str = ""  # "": from scratch; a name in the store, hf:OWNER/NAME, or "last": the class's last version
+    weights: str = ""  # "": from scratch; a name in the store, hf:OWNER/NAME, a head as in weapon@3, or last
     trunk_through: Literal["", "stem", "s1", "s2", "s3", "s4", "s5", "s6", "s7"] = (
         ""  # "": the whole network is trained
     )

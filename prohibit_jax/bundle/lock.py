@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from etils import epath
 
 from prohibit_jax.bundle.card import SCHEMA, SHA256, check_schema, parse_json
-from prohibit_jax.bundle.publish import publish_file, read_file
 from prohibit_jax.bundle.store import Head, Store
+from prohibit_jax.files import publish_file, read_file
 from prohibit_jax.types import HeadRef, InputError, check_name
 
 COLUMNS = ("path", "sha256", "width", "height", "error")

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from prohibit_jax.bundle.card import SHA256, Card
-from prohibit_jax.bundle.publish import is_local, publish_file, publish_numbered, read_file
+from prohibit_jax.files import is_local, publish_file, publish_numbered, read_file
 from prohibit_jax.models.network import Network, check_variables
 from prohibit_jax.types import CLASS_NAME, HeadRef, InputError, Variables, check_name
 

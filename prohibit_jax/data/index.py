@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import PIL
 from etils import epath
 
 from prohibit_jax.data.sources import Source
+from prohibit_jax.files import replacing
 from prohibit_jax.images.decode import Limits, decode, probe
 from prohibit_jax.images.phash import phash, thumbnail
 from prohibit_jax.types import InputError
@@ -142,12 +142,6 @@ def _load(file: epath.Path | None) -> dict[str, _Facts]:
 
 def _save(file: epath.Path, known: dict[str, _Facts]) -> None:
     hashes = np.array([list(bytes.fromhex(name)) for name in known], np.uint8)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, sha256=hashes, **_columns(known.values()))
-        beside.replace(file)
-    except OSError:  # a full or read-only disk costs time at the next run, not this run
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+    # A full or read-only disk costs time at the next run, not this run.
+    with contextlib.suppress(OSError), replacing(file) as stream:
+        np.savez(stream, allow_pickle=False, sha256=hashes, **_columns(known.values()))

@@ -47,7 +47,7 @@ class Source(Protocol):
 
 
 def open_source(spec: str) -> Source:
-    """Opens `folder:PATH`, `manifest:FILE`, `tfds:NAME`, or generated photos, `synthetic:COUNT` or `synthetic:COUNT:SEED`.
+    """Opens `folder:PATH`, `manifest:FILE`, `tfds:NAME`, or generated photos, `synthetic:COUNT[:SEED]`.
 
     Raises:
         InputError: unknown kind, nothing there, or a manifest that does not hold together.

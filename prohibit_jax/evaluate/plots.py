@@ -6,8 +6,6 @@ Figures are drawn on their own Agg canvas, without pyplot: no global state, no d
 from __future__ import annotations
 
 import io
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from prohibit_jax.evaluate.calibration import reliability
 from prohibit_jax.evaluate.metrics import Floats, Labels, counts, resample
 from prohibit_jax.evaluate.thresholds import wilson
+from prohibit_jax.files import publish_file
 
 Kind = Literal["found", "false alarm", "missed"]
 
@@ -178,7 +177,7 @@ def sheet(path: epath.PathLike, tiles: Sequence[tuple[NDArray[np.uint8], str, Ki
             draw.text((x + 2, y + THUMBNAIL + 24 + 18 * j), _fitted(line, font), INK, font)
     buffer = io.BytesIO()
     page.save(buffer, "PNG", optimize=True)
-    _publish(path, buffer.getvalue())
+    publish_file(epath.Path(path), buffer.getvalue())
 
 
 def _precision_on(grid: NDArray[np.float64]) -> Any:
@@ -220,21 +219,4 @@ def _fitted(line: str, font: ImageFont.FreeTypeFont) -> str:
 def _save(figure: Figure, path: epath.PathLike) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    _publish(path, buffer.getvalue())
-
-
-def _publish(path: epath.PathLike, data: bytes) -> None:
-    """Writes beside and renames, so that a killed process leaves the former picture or this one."""
-    target = epath.Path(path)
-    if "://" in os.fspath(target):  # an object store shows no half-written object
-        target.write_bytes(data)
-        return
-    beside = Path(target.parent) / f".tmp-{uuid.uuid4().hex}"
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    publish_file(epath.Path(path), buffer.getvalue())

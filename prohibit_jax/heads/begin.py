@@ -1,4 +1,4 @@
-"""Where training starts: fresh weights, imported ones, or the class's last version."""
+"""Where training starts: fresh weights, imported ones, or a head's."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prohibit_jax.bundle.store import Store
+from prohibit_jax.bundle.store import Head, Store
 from prohibit_jax.config import Config
 from prohibit_jax.models.efficientnet import B0, LITE0
 from prohibit_jax.models.network import Network, init
-from prohibit_jax.types import InputError, Preprocessing, Variables
+from prohibit_jax.types import HeadRef, InputError, Preprocessing, Variables
 from prohibit_jax.weights.imported import load, with_fresh_classifier
 
-LAST = "last"
+LAST = "last"  # the class's last version
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,18 @@ class Beginning:
 
 
 def begin(config: Config, store: Store) -> Beginning:
-    """Follows `model.weights`: nothing (from scratch), `last`, a name in the store, or hf:OWNER/NAME.
+    """Follows `model.weights`: nothing (from scratch), `last`, a head, a name in the store, or hf:OWNER/NAME.
+
+    A head brings its whole network, trunk included, which is then cut anew as `model.trunk_through` says: a head that
+    was trained on a trunk goes on as a whole network where that is "".
 
     Raises:
-        InputError: there are no such weights, a trunk is asked of fresh weights, or another trunk than the last
-            version's.
+        InputError: there are no such weights, or a trunk is asked of fresh ones.
     """
     model = config.model
-    if model.weights == LAST:
-        return _last(config, store)
+    if model.weights == LAST or "@" in model.weights:
+        ref = HeadRef(config.class_.name) if model.weights == LAST else HeadRef.parse(model.weights)
+        return _continue(store.read_head(ref), config, store)
     if model.weights:
         weights = with_fresh_classifier(load(store.root, model.weights), seed=config.train.seed)
         preprocessing = replace(weights.preprocessing, size=model.size)
@@ -58,12 +61,9 @@ def begin(config: Config, store: Store) -> Beginning:
     return Beginning(network, preprocessing, fresh, "", pretrained=False)
 
 
-def _last(config: Config, store: Store) -> Beginning:
-    head = store.read_head(config.class_.name)
-    card, asked = head.card, config.model.trunk_through
-    through = card.trunk.through if card.trunk else ""
-    if asked not in ("", through):
-        raise InputError(f"model.trunk_through: {head.ref} has its trunk through {through or 'no stage'}, not {asked}")
+def _continue(head: Head, config: Config, store: Store) -> Beginning:
+    card = head.card
     trunk = store.read_trunk(card.trunk.sha256, card.trunk_network()) if card.trunk else {}
     preprocessing = replace(card.preprocessing, size=config.model.size)
-    return Beginning(Network(card.arch), preprocessing, {**trunk, **head.variables}, through, pretrained=True)
+    whole = {**trunk, **head.variables}
+    return Beginning(Network(card.arch), preprocessing, whole, config.model.trunk_through, pretrained=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +15,18 @@ from etils import epath
 
 from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
-from prohibit_jax.config import parse_config
+from prohibit_jax.config import Config, parse_config
 from prohibit_jax.data.sources import open_source
 from prohibit_jax.evaluate import plots
 from prohibit_jax.heads.make import Made, train_head
 from prohibit_jax.images.decode import decode
 from prohibit_jax.score.job import Summary, score_source
 from prohibit_jax.score.table import ScoreTable, read_scores
-from prohibit_jax.types import Line, silent
+from prohibit_jax.types import Advance, Line, silent
 from prohibit_jax.weights.imported import LITE0_PACKAGE
 
 BUNDLE = "demo"
-POOL = "synthetic:400:1"  # photos that no head has seen
+POOL = "synthetic:400:1"  # photos that no head is trained or tested on
 Recipe = Mapping[str, Mapping[str, Any]]
 ON_TRUNK: Recipe = {
     "model": {"weights": "lite0", "trunk_through": "s7", "size": 128},
@@ -82,23 +83,24 @@ def tell_story(
     store = Store(root / "store")
     seconds: dict[str, float] = {}
 
-    def trained(name: str, count: int) -> Made:
-        begun = time.perf_counter()
-        made = train_head(_config(name, count), store, progress=progress, warn=warn)
-        seconds[f"train {made.ref}"] = time.perf_counter() - begun
-        return made
+    def trained(name: str) -> Made:
+        with _timed(seconds, f"train {name}"):
+            return train_head(_config(name, root / "photos"), store, progress=progress, warn=warn)
 
     def scored(file: str) -> tuple[ScoreTable, Summary]:
-        begun = time.perf_counter()
-        make_bundle(store, BUNDLE)
-        summary = score_source(BUNDLE, open_source(POOL), root / file, store, progress("scoring unseen photos"))
-        seconds[file] = time.perf_counter() - begun
+        with _timed(seconds, f"score {file}"):
+            make_bundle(store, BUNDLE)
+            summary = score_source(BUNDLE, open_source(POOL), root / file, store, progress("scoring unseen photos"))
         return read_scores(root / file), summary
 
-    heads = {name: trained(name, photos) for name in CLASSES}
+    with _timed(seconds, f"generate {photos} photos"):
+        _generate(root / "photos", range(photos), progress("generating photos"))
+    heads = {name: trained(name) for name in CLASSES}
     before, _ = scored("scores.parquet")
     files = {name: _sha256(made.folder / "params.safetensors") for name, made in heads.items()}
-    again = trained("weapon", photos + photos // 2)
+    with _timed(seconds, f"generate {photos // 2} more"):
+        _generate(root / "photos", range(photos, photos + photos // 2), progress("generating more photos"))
+    again = trained("weapon")
     after, summary = scored("scores_again.parquet")
     unchanged = {
         name: files[name] == _sha256(made.folder / "params.safetensors")
@@ -110,7 +112,24 @@ def tell_story(
     return Story(root, heads, again, before, after, summary, unchanged, seconds)
 
 
-def _config(name: str, photos: int) -> Any:
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    seconds[step if step not in seconds else f"{step} again"] = time.perf_counter() - begun
+
+
+def _generate(folder: epath.Path, numbers: range, advance: Advance) -> None:
+    """Writes generated photos, in folders named by what they show."""
+    source = open_source(f"synthetic:{numbers.stop}")
+    for done, number in enumerate(numbers, start=1):
+        path = folder / source.items[number].label / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read(number))
+        advance(done, len(numbers))
+
+
+def _config(name: str, photos: epath.Path) -> Config:
     label, recipe = CLASSES[name]
     if recipe is ON_TRUNK and importlib.util.find_spec(LITE0_PACKAGE) is None:
         recipe = FROM_SCRATCH
@@ -119,7 +138,7 @@ def _config(name: str, photos: int) -> Any:
         {
             **recipe,
             "class": {"name": name, "positive": [label]},
-            "data": {**data, "source": f"synthetic:{photos}"},
+            "data": {**data, "source": f"folder:{photos}"},
             # The demo's pool is far richer in finds than a marketplace, and its bands are set for it.
             "evaluate": {"prevalence": 0.08, "precision": 0.95, "recall": 0.95, "reviews_per_day": 100_000},
         },

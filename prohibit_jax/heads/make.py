@@ -15,12 +15,12 @@ import numpy as np
 from etils import epath
 
 from prohibit_jax.bundle.card import Card, Trunk, library_versions
-from prohibit_jax.bundle.publish import publish_file
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config, parse_config
 from prohibit_jax.data.dataset import Dataset, load_dataset, require_both
 from prohibit_jax.data.loader import decoded
 from prohibit_jax.evaluate import calibration, plots, report, thresholds
+from prohibit_jax.files import publish_file
 from prohibit_jax.heads.begin import Beginning, begin
 from prohibit_jax.images.decode import Limits, decode
 from prohibit_jax.models.network import Network, shapes

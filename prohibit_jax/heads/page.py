@@ -8,7 +8,7 @@ from os.path import relpath
 
 from etils import epath
 
-from prohibit_jax.bundle.publish import publish_file
+from prohibit_jax.files import publish_file
 from prohibit_jax.heads.demo import Story
 from prohibit_jax.heads.make import Made
 

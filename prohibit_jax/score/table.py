@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from etils import epath
 
 from prohibit_jax.bundle.lock import COLUMNS, Bundle
-from prohibit_jax.bundle.publish import replacing
+from prohibit_jax.files import replacing
 from prohibit_jax.score.bulk import Record
 from prohibit_jax.types import InputError
 

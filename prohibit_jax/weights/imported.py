@@ -8,9 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import os
 import re
-import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,6 +16,7 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import save as serialise
 
+from prohibit_jax.files import publish_file
 from prohibit_jax.models.efficientnet import Architecture
 from prohibit_jax.models.network import Network, check_variables, init
 from prohibit_jax.types import InputError, Preprocessing, Variables, check_name
@@ -69,7 +68,7 @@ def save(store: epath.PathLike, name: str, weights: Weights) -> epath.Path:
         "arch": json.dumps(dataclasses.asdict(weights.arch)),
         "preprocessing": json.dumps(dataclasses.asdict(weights.preprocessing)),
     }
-    _publish(path, serialise({key: np.asarray(array) for key, array in weights.variables.items()}, metadata))
+    publish_file(path, serialise({key: np.asarray(array) for key, array in weights.variables.items()}, metadata))
     return path
 
 
@@ -171,25 +170,3 @@ def _from_hub(name: str) -> Weights:
         weights = _read_published("timm", epath.Path(path))
         return replace(weights, source=f"{name}, {weights.source}")
     raise InputError(f"weights {name!r}: the repository has no config.json with {' or '.join(HUB_FILES)}")
-
-
-def _publish(path: epath.Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, even after a power loss."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if "://" in str(path):  # an object store shows whole objects only
-        path.write_bytes(data)
-        return
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -19,8 +19,8 @@ from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[impor
 from safetensors.numpy import save
 
 from prohibit_jax.bundle.card import Trunk
-from prohibit_jax.bundle.publish import ABANDONED
 from prohibit_jax.bundle.store import Store
+from prohibit_jax.files import ABANDONED
 from prohibit_jax.models.network import Network
 from prohibit_jax.types import HeadRef, InputError
 from tests.bundle.twin import TWIN, card, trunk, variables

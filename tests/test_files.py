@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from prohibit_jax.bundle.publish import publish_file, publish_numbered, replacing
+from prohibit_jax.files import publish_file, publish_numbered, replacing
 
 # Kills itself, as `kill -9` would, at the n-th step that touches the disk, for every n: each in a child of its own.
 KILLER = """
