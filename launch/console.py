@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,13 +15,13 @@ from rich.table import Table
 from prohibit_jax.types import Advance
 
 StoreOption = Annotated[
-    Path, typer.Option("--store", envvar="PROHIBIT_STORE", help="Folder that holds heads, bundles and weights.")
+    str, typer.Option("--store", envvar="PROHIBIT_STORE", help="Folder that holds heads, bundles and weights.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-DEFAULT_STORE = Path("store")
+DEFAULT_STORE = "store"
 
-stdout = Console()
-stderr = Console(stderr=True)  # progress and remarks, so that standard output stays the result
+stdout = Console(markup=False)  # paths may have brackets
+stderr = Console(stderr=True, markup=False)  # progress and remarks, so that standard output stays the result
 
 
 def answer(result: dict[str, Any], as_json: bool, *shown: Table | str) -> None:
@@ -42,6 +41,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         built.add_row(*row)
     return built
+
+
+def remark(text: str) -> None:
+    """Says something beside the result, in one line."""
+    stderr.print(f"! {text}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -67,4 +71,5 @@ def bar() -> Iterator[Callable[[str], Advance]]:
     try:
         yield line
     finally:
-        progress.stop()
+        if progress.tasks:  # else it would leave an empty line
+            progress.stop()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from launch.console import JsonOption, answer, bar, stderr, table
+from launch.console import JsonOption, answer, bar, remark, table
 
 
 def demo(
@@ -20,7 +20,7 @@ def demo(
     from prohibit_jax.heads.page import write_page
 
     with bar() as line:
-        story = tell_story(out, photos, progress=line, warn=lambda text: stderr.print(f"! {text}"))
+        story = tell_story(out, photos, progress=line, warn=remark)
     report = write_page(story)
     heads = [*story.heads.values(), story.again]
     areas = {str(made.ref): made.card.metrics["average_precision"] for made in heads}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, stderr
+from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, remark
 from launch.figures import metrics_table
 
 
@@ -26,5 +26,5 @@ def evaluate(
 
     ref = HeadRef(check_name(class_name), version)
     with bar() as line:
-        judged = evaluate_head(ref, data, store, side=side, progress=line, warn=lambda t: stderr.print(f"! {t}"))
+        judged = evaluate_head(ref, data, store, side=side, progress=line, warn=remark)
     answer({"head": str(judged.ref), **judged.metrics}, as_json, metrics_table(str(judged.ref), judged.metrics))

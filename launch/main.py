@@ -32,6 +32,10 @@ def main() -> None:
         _fail(str(error), 2)
     except typer.TyperException as error:  # a wrong or missing option
         _fail(error.format_message(), 2)
+    except OSError as error:  # a folder that cannot be written, say
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; a run that was under way goes on with --resume", 130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, stderr
+from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, remark
 from launch.figures import metrics_table
 
 
@@ -36,7 +36,7 @@ def train(
 
     loaded = load_config(class_name, config, settings or (), {"data.source": data, "model.weights": weights})
     with bar() as line:
-        made = train_head(loaded, store, resume=resume, progress=line, warn=lambda text: stderr.print(f"! {text}"))
+        made = train_head(loaded, store, resume=resume, progress=line, warn=remark)
     answer(
         {"head": str(made.ref), "folder": str(made.folder), "run": str(made.run), "metrics": made.card.metrics},
         as_json,

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from beartype import BeartypeConf, BeartypeDecorPlace
 from beartype.claw import beartype_package
 
+if TYPE_CHECKING:
+    from tests.heads.small import Trained
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax starts; subprocesses inherit it
+
+# Compiling is most of what the tests cost: everything slow is compiled once, for the processes that they start too.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="prohibit-jax-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Types, dtypes and ranks in signatures are checked from here on, for no test file is imported before this one. Each
 # annotation is checked by itself: a letter in a shape is the project's word for that axis, and stands for one length
@@ -46,3 +59,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("real photographs and weights: ../shared is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A store with three small heads, trained once for all tests; whoever changes it takes a copy."""
+    from tests.heads.small import train_all
+
+    return train_all(tmp_path_factory.mktemp("trained"))

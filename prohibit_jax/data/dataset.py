@@ -87,6 +87,7 @@ def load_dataset(
 def require_both(dataset: Dataset, side: str) -> None:
     """Raises InputError unless the side has a positive and a negative photo."""
     counts = Counter(dataset.labels[dataset.rows(side)].tolist())
+    share = f", or raise data.{side}" if side in ("validation", "test") else ""
     for value, name in ((1, "positive"), (0, "negative")):
         if not counts[value]:
-            raise InputError(f"data.source: no {name} photo on the {side} side; add photos, or raise data.{side}")
+            raise InputError(f"data.source: no usable {name} photo on side {side!r}; add photos{share}")

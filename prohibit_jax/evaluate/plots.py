@@ -176,7 +176,7 @@ def sheet(path: epath.PathLike, tiles: Sequence[tuple[NDArray[np.uint8], str, Ki
         for j, line in enumerate(caption.split("\n")):
             draw.text((x + 2, y + THUMBNAIL + 24 + 18 * j), _fitted(line, font), INK, font)
     buffer = io.BytesIO()
-    page.save(buffer, "PNG", optimize=True)
+    page.save(buffer, "PNG")
     publish_file(epath.Path(path), buffer.getvalue())
 
 

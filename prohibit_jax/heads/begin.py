@@ -55,7 +55,8 @@ def begin(config: Config, store: Store) -> Beginning:
     if model.trunk_through:
         raise InputError("model.trunk_through: a trunk is frozen, so it needs weights: add --weights lite0")
     base = B0 if model.architecture == B0.name else LITE0
-    network = Network(replace(base, width=model.width, depth=model.depth))
+    # TensorFlow's 0.99 takes a thousand steps to settle; training on a few thousand photos has only hundreds.
+    network = Network(replace(base, width=model.width, depth=model.depth, norm_momentum=0.9))
     preprocessing = Preprocessing(model.size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     fresh = {name: np.asarray(array) for name, array in init(network, config.train.seed).items()}
     return Beginning(network, preprocessing, fresh, "", pretrained=False)

@@ -34,8 +34,8 @@ ON_TRUNK: Recipe = {
 }
 FROM_SCRATCH: Recipe = {
     "data": {"workers": 0},
-    "model": {"width": 0.35, "size": 64},
-    "train": {"epochs": 12, "batch": 64, "learning_rate": 3e-3, "average": 0.98, "patience": 12},
+    "model": {"architecture": "efficientnet_lite0", "width": 0.5, "depth": 0.5, "size": 64},
+    "train": {"epochs": 12, "batch": 32, "learning_rate": 3e-3, "average": 0.98, "patience": 12},
 }
 CLASSES = {  # class: (its label among the generated photos, how it is trained)
     "weapon": ("gun", ON_TRUNK),

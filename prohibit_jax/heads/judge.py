@@ -11,12 +11,12 @@ from etils import epath
 
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config, parse_config
-from prohibit_jax.data.dataset import load_dataset, require_both
+from prohibit_jax.data.dataset import SIDES, load_dataset, require_both
 from prohibit_jax.data.loader import decoded
 from prohibit_jax.evaluate import report, thresholds
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.score.scorer import scorer_of
-from prohibit_jax.types import HeadRef, Line, silent
+from prohibit_jax.types import HeadRef, InputError, Line, silent
 
 BATCH = 32
 
@@ -49,12 +49,14 @@ def evaluate_head(
         warn: told in one line what was left out.
 
     Raises:
-        InputError: no such head, or no positive or negative photo on that side.
+        InputError: no such head or side, or no positive or negative photo on it.
     """
+    if side not in (*SIDES, "all"):
+        raise InputError(f"side {side!r}: use {', '.join(SIDES)} or all")
     store = open_store(store)
     head = store.read_head(ref)
     saved = dict(head.card.config)
-    config: Config = parse_config({**saved, "data": {**saved["data"], "source": source}}, f"card of {head.ref}")
+    config: Config = parse_config({**saved, "data": {**saved.get("data", {}), "source": source}}, f"card of {head.ref}")
     dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
     require_both(dataset, side)
     rows = dataset.rows(side)

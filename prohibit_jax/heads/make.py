@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from prohibit_jax.files import publish_file
 from prohibit_jax.heads.begin import Beginning, begin
 from prohibit_jax.images.decode import Limits, decode
 from prohibit_jax.models.network import Network, shapes
-from prohibit_jax.train.examples import Examples, FeatureExamples, PhotoExamples, predict_all
+from prohibit_jax.train.examples import Examples, FeatureExamples, PhotoExamples, at_batch, predict_all
 from prohibit_jax.train.features import FeatureCache, fill
 from prohibit_jax.train.loop import Fitted, Progress, Task, fit
 from prohibit_jax.train.state import predict_of
@@ -77,12 +78,13 @@ def train_head(
         InputError: bad input, in one line that names the file or the field.
     """
     store = open_store(store)
-    run = _unfinished_run(config, store) if resume else _new_run(config, store)
+    unfinished = _unfinished_run(config, store) if resume else None
+    beginning = begin(config, store)
     dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
     for side in ("train", "validation", "test"):
         require_both(dataset, side)
+    run = unfinished or _new_run(config, store)  # only now, so that refused input hides no unfinished run
     _same_data(run, dataset)
-    beginning = begin(config, store)
     plan = _plan(config, store, dataset, beginning, progress)
     fitted = _fit(config, run, dataset, beginning, plan, progress)
 
@@ -130,14 +132,15 @@ def _plan(config: Config, store: Store, dataset: Dataset, beginning: Beginning, 
     trunk, head = beginning.network.split(beginning.trunk_through)
     variables = {name: np.asarray(beginning.variables[name]) for name in shapes(trunk)}
     sha256 = store.publish_trunk(variables)
-    cache = FeatureCache(Path(store.cache / "features" / f"{sha256[:16]}-{size}"))
+    computed_by = repr((sha256, trunk, beginning.preprocessing))  # padding and normalisation are not in the variables
+    cache = FeatureCache(Path(store.cache / "features" / hashlib.sha256(computed_by.encode()).hexdigest()))
     predict, on_device = predict_of(trunk, beginning.preprocessing), jax.device_put(variables)
     fill(
         cache,
         dataset.index.sha256,
         dataset.rows("all"),
         lambda rows: decoded(dataset.source, rows, size, chunk=FEATURE_BATCH, limits=limits),
-        lambda images: np.asarray(predict(on_device, jnp.asarray(images))),
+        at_batch(lambda images: predict(on_device, images), FEATURE_BATCH),
         progress("features of the trunk"),
     )
     features = FeatureExamples(cache, dataset.index.sha256, config.train.batch)
@@ -189,7 +192,7 @@ def mistakes(
     kinds: list[tuple[np.ndarray, plots.Kind]] = [(false_alarms, "false alarm"), (missed, "missed")]
     return [
         (
-            decode(dataset.source.read(rows[i]), limits, SHEET_EDGE),
+            decode(dataset.source.read(int(rows[i])), limits, SHEET_EDGE),
             f"{probabilities[i]:.3f}\n{dataset.source.items[rows[i]].path}",
             kind,
         )
@@ -216,7 +219,7 @@ def _unfinished_run(config: Config, store: Store) -> epath.Path:
     runs = store.runs / config.class_.name
     found = sorted(runs.glob("*/config.json")) if runs.exists() else []
     if not found or (found[-1].parent / "head.json").exists():
-        raise InputError(f"--resume: {config.class_.name} has no unfinished run in {runs}")
+        raise InputError(f"--resume: {config.class_.name} has no unfinished run in {runs}; train without it")
     saved = parse_config(json.loads(found[-1].read_text()), str(found[-1]))
     if saved != config:
         changed = _difference(saved.model_dump(by_alias=True), config.model_dump(by_alias=True))

@@ -43,7 +43,7 @@ def score_source(
         progress: told how many photos are done.
 
     Raises:
-        InputError: the bundle cannot be source; a broken photo is a row with its error.
+        InputError: the bundle cannot be used; a broken photo is a row with its error.
     """
     scorer = load_scorer(bundle, store, BATCH_SIZES)
     thresholds = list(scorer.thresholds.items())

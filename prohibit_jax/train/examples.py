@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +22,11 @@ Inputs = np.ndarray  # uint8 [b, h, w, 3] or float32 [b, h, w, f]
 class Examples(Protocol):
     """Where a run's inputs come from. Rows number the items of the run's source."""
 
-    def stream(self, rows: np.ndarray, start: int) -> Iterator[tuple[Inputs, np.ndarray]]:
-        """Batches of (inputs, rows) in the order of `rows`, from batch `start`; the same whatever `start` is."""
+    def stream(self, rows: np.ndarray, start: int) -> Generator[tuple[Inputs, np.ndarray]]:
+        """Batches of (inputs, rows) in the order of `rows`, from batch `start`; the same whatever `start` is.
+
+        Close it when leaving early.
+        """
 
     def read(self, rows: np.ndarray) -> Iterator[tuple[Inputs, np.ndarray]]:
         """Every row once, plain, in chunks of at most a batch."""
@@ -39,7 +42,7 @@ class PhotoExamples:
     workers: int
     limits: Limits
 
-    def stream(self, rows: np.ndarray, start: int) -> Iterator[tuple[Inputs, np.ndarray]]:
+    def stream(self, rows: np.ndarray, start: int) -> Generator[tuple[Inputs, np.ndarray]]:
         """See Examples."""
         for batch in batches(
             self.source,
@@ -68,9 +71,9 @@ class FeatureExamples:
     photos: Sequence[str]
     batch: int
 
-    def stream(self, rows: np.ndarray, start: int) -> Iterator[tuple[Inputs, np.ndarray]]:
+    def stream(self, rows: np.ndarray, start: int) -> Generator[tuple[Inputs, np.ndarray]]:
         """See Examples."""
-        return self.read(rows[start * self.batch :])
+        yield from self.read(rows[start * self.batch :])
 
     def read(self, rows: np.ndarray) -> Iterator[tuple[Inputs, np.ndarray]]:
         """See Examples."""
@@ -79,12 +82,19 @@ class FeatureExamples:
             yield self.cache.read([self.photos[row] for row in chunk]), chunk
 
 
+def at_batch(predict: Callable[[jax.Array], jax.Array], batch: int) -> Callable[[Inputs], np.ndarray]:
+    """`predict` for at most `batch` inputs, which are padded to `batch`, so that it compiles once."""
+
+    def run(inputs: Inputs) -> np.ndarray:
+        padded = np.concatenate([inputs, np.repeat(inputs[-1:], batch - len(inputs), axis=0)])
+        return np.asarray(predict(jnp.asarray(padded)))[: len(inputs)]
+
+    return run
+
+
 def predict_all(
     predict: Callable[[jax.Array], jax.Array], examples: Examples, rows: np.ndarray, batch: int
 ) -> np.ndarray:
-    """`predict`'s output for every row, in the order of `rows`; the last chunk is padded, so that it compiles once."""
-    parts = []
-    for inputs, chunk in examples.read(rows):
-        padded = np.concatenate([inputs, np.repeat(inputs[-1:], batch - len(inputs), axis=0)])
-        parts.append(np.asarray(predict(jnp.asarray(padded)))[: len(chunk)])
-    return np.concatenate(parts)
+    """`predict`'s output for every row, in the order of `rows`, `batch` at a time."""
+    run = at_batch(predict, batch)
+    return np.concatenate([run(inputs) for inputs, _ in examples.read(rows)])

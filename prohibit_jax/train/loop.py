@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -26,7 +27,7 @@ from prohibit_jax.train.checkpoint import Checkpoints
 from prohibit_jax.train.examples import Examples, predict_all
 from prohibit_jax.train.optimiser import optimiser_of
 from prohibit_jax.train.state import predict_of, start, step_of
-from prohibit_jax.types import Preprocessing, Variables
+from prohibit_jax.types import InputError, Preprocessing, Variables
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Fitted:
     variables: dict[str, np.ndarray]
     epoch: int
     average_precision: float
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
 
 
 @jax.tree_util.register_dataclass
@@ -94,6 +95,9 @@ def fit(
 
     Returns:
         The averaged weights of the epoch with the best validation average precision.
+
+    Raises:
+        InputError: training diverged.
     """
     per_epoch = config.steps_per_epoch or max(1, len(task.train) // config.batch)
     steps = config.epochs * per_epoch
@@ -109,39 +113,42 @@ def fit(
     optimiser = optimiser_of(config, steps)
     step = step_of(network, preprocessing, config, optimiser, batch_statistics=batch_statistics)
     predict = predict_of(network, preprocessing)
-    truth = task.labels[task.validation]
+
+    def judge(average: Variables) -> np.float32:
+        logits = predict_all(lambda x: predict(average, x), task.examples, task.validation, config.batch)[:, 0]
+        if not np.isfinite(logits).all():
+            raise InputError(f"train.learning_rate: at {config.learning_rate:g} training diverged; use a lower one")
+        return np.float32(average_precision(task.labels[task.validation], logits))
 
     state = start(network, {name: jnp.asarray(array) for name, array in variables.items()}, optimiser)
     best = Best(state.average, np.int32(0), np.float32(-1))
     history = np.full((config.epochs, 2), np.nan, np.float32)  # loss and average precision by epoch
-    checkpoints = Checkpoints(folder / "checkpoints")
-    epoch, (state, best, history) = checkpoints.restore((state, best, history)) or (0, (state, best, history))
-    history = np.array(history)
-    events = SummaryWriter(str(folder), purge_step=epoch * per_epoch)
+    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        epoch, (state, best, history) = checkpoints.restore((state, best, history)) or (0, (state, best, history))
+        history = np.array(history)
+        with (
+            SummaryWriter(str(folder), purge_step=epoch * per_epoch) as events,
+            closing(task.examples.stream(order, epoch * per_epoch)) as stream,
+        ):
+            while epoch < config.epochs and epoch - int(best.epoch) < config.patience:
+                losses: list[jax.Array] = []
+                for inputs, rows in islice(stream, per_epoch):
+                    state, loss = step(state, jnp.asarray(inputs), jnp.asarray(task.labels[rows], jnp.float32))
+                    losses.append(loss)
+                    if len(losses) % 5 == 1:
+                        last = history[epoch - 1, 1] if epoch else np.nan
+                        progress(Progress(epoch * per_epoch + len(losses), steps, float(loss), float(last)))
+                epoch += 1
+                precision = judge(state.average)
+                history[epoch - 1] = np.mean(jax.device_get(losses)), precision
+                # Of equal epochs the later: a small validation set saturates before the weights have settled.
+                if precision >= best.average_precision:
+                    best = Best(state.average, np.int32(epoch), precision)
+                checkpoints.save(epoch, (state, best, history))
+                events.add_scalar("train/loss", history[epoch - 1, 0], epoch * per_epoch)
+                events.add_scalar("validation/average_precision", precision, epoch * per_epoch)
+                progress(Progress(epoch * per_epoch, steps, float(history[epoch - 1, 0]), float(precision)))
 
-    stream = task.examples.stream(order, epoch * per_epoch)
-    while epoch < config.epochs and epoch - int(best.epoch) < config.patience:
-        losses: list[jax.Array] = []
-        for inputs, rows in islice(stream, per_epoch):
-            state, loss = step(state, jnp.asarray(inputs), jnp.asarray(task.labels[rows], jnp.float32))
-            losses.append(loss)
-            if len(losses) % 5 == 1:
-                last = history[epoch - 1, 1] if epoch else np.nan
-                progress(Progress(epoch * per_epoch + len(losses), steps, float(loss), float(last)))
-        epoch += 1
-        logits = predict_all(lambda x: predict(state.average, x), task.examples, task.validation, config.batch)[:, 0]  # noqa: B023
-        precision = average_precision(truth, logits)
-        history[epoch - 1] = np.mean(jax.device_get(losses)), precision
-        # Of equal epochs the later: a small validation set saturates before the weights have settled.
-        if precision >= best.average_precision:
-            best = Best(state.average, np.int32(epoch), np.float32(precision))
-        checkpoints.save(epoch, (state, best, history))
-        events.add_scalar("train/loss", history[epoch - 1, 0], epoch * per_epoch)
-        events.add_scalar("validation/average_precision", precision, epoch * per_epoch)
-        progress(Progress(epoch * per_epoch, steps, float(history[epoch - 1, 0]), float(precision)))
-
-    events.close()
-    checkpoints.close()
     rows_of_history = [
         {"epoch": number + 1, "loss": float(loss), "average_precision": float(precision)}
         for number, (loss, precision) in enumerate(history[:epoch])

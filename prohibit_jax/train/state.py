@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -89,8 +90,9 @@ def step_of(
     return step
 
 
+@cache
 def predict_of(network: Network, preprocessing: Preprocessing) -> Callable[[Arrays, jax.Array], jax.Array]:
-    """The compiled forward pass, (variables, inputs [b, h, w, c]) -> the network's output."""
+    """The forward pass, (variables, inputs [b, h, w, c]) -> the network's output; compiled once in a process."""
 
     @jax.jit
     def predict(variables: Arrays, x: jax.Array) -> jax.Array:
