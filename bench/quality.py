@@ -26,7 +26,7 @@ FROZEN = ("model.trunk_through=s7", "train.batch=64")
 # The whole network goes on from the same seed's head on the trunk: a fresh classifier's gradients would spoil good
 # features before it has learnt anything (Kumar et al., arXiv 2202.10054).
 FINE_TUNE = (
-    *("model.trunk_through=", "train.epochs=4", "train.steps_per_epoch=16", "train.batch=32"),
+    *("model.trunk_through=", "train.epochs=3", "train.steps_per_epoch=16", "train.batch=32"),
     *("train.learning_rate=1e-4", "train.average=0.9"),
 )
 RECIPES = {  # name: (weights or the recipe to go on from, settings, seeds)

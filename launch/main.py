@@ -9,6 +9,8 @@ import typer
 from launch import bundle, demo, evaluate, score, train, weights
 from prohibit_jax.types import InputError
 
+STOPPED = 130  # what Typer makes of Ctrl-C
+
 app = typer.Typer(
     help="Find prohibited items in uploaded photographs: one small network per category, all in one call.",
     no_args_is_help=True,
@@ -36,8 +38,8 @@ def main() -> None:
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}", 2)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("stopped; a run that was under way goes on with --resume", 130)
+    if code == STOPPED:
+        _fail("stopped; a run that was under way goes on with --resume", STOPPED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

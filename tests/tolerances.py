@@ -33,3 +33,9 @@ PLATT = 0.06
 
 COVERAGE = 0.01
 """Of a rate of coverage: what Wilson's interval is known to fall short by, and the noise of a few hundred draws."""
+
+DRAFT_LOGIT = 0.015
+"""Of the logits' range over photographs, JPEG decoded at reduced scale against in full; 0.008 was measured."""
+
+DRAFT_SCORE = 0.01
+"""Of a probability, the same."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jax
@@ -189,16 +189,14 @@ def mistakes(
     """Tiles for `plots.sheet`: of `rows`, the highest negatives and the lowest positives."""
     limits = Limits(config.data.max_bytes, config.data.max_pixels)
     false_alarms, missed = plots.worst(dataset.labels[rows], probabilities, count)
-    kinds: list[tuple[np.ndarray, plots.Kind]] = [(false_alarms, "false alarm"), (missed, "missed")]
-    return [
-        (
-            decode(dataset.source.read(int(rows[i])), limits, SHEET_EDGE),
-            f"{probabilities[i]:.3f}\n{dataset.source.items[rows[i]].path}",
-            kind,
-        )
-        for chosen, kind in kinds
-        for i in chosen
-    ]
+    tiles: list[tuple[Photo, str, plots.Kind]] = []
+    kinds: list[tuple[plots.Kind, np.ndarray]] = [("false alarm", false_alarms), ("missed", missed)]
+    for kind, chosen in kinds:
+        for i in chosen:
+            item = dataset.source.items[rows[i]]
+            photo = decode(dataset.source.read(int(rows[i])), limits, SHEET_EDGE)
+            tiles.append((photo, f"{probabilities[i]:.3f} {item.label}\n{PurePath(item.path).name}", kind))
+    return tiles
 
 
 def _new_run(config: Config, store: Store) -> epath.Path:

@@ -20,12 +20,15 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(folder, options=options)
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """(epoch, tree) of the newest checkpoint, in the structure and types of `like`; None where there is none."""
+        """(epoch, tree) of the newest checkpoint, in the structure and types of `like`; None where there is none.
+
+        Its leaves are NumPy's: JAX arrays from Orbax are bound to a device, for which steps are compiled otherwise.
+        """
         epoch = self._manager.latest_step()
         if epoch is None:
             return None
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype), like)
-        return epoch, self._manager.restore(epoch, args=ocp.args.StandardRestore(abstract))
+        return epoch, jax.tree.map(np.asarray, self._manager.restore(epoch, args=ocp.args.StandardRestore(abstract)))
 
     def save(self, epoch: int, tree: Any) -> None:
         """Writes a checkpoint and returns when it is on disk; it becomes visible whole or not at all."""

@@ -243,7 +243,7 @@ def test_retraining_one_class_changes_no_bit_of_another(trained: Trained, tmp_pa
 def test_interrupted_and_resumed_it_publishes_the_same_head(trained: Trained, tmp_path: Path) -> None:
     store = trained.copy(tmp_path)
     job = config(trained.source, "cash", "cash", model=ON_TRUNK)
-    for step in (1, 4, 5):  # before the first checkpoint, right after it, in the second epoch
+    for step in (1, 5):  # before the first checkpoint, and in the second epoch
         with pytest.raises(Interrupted):
             train_head(job, store, resume=step > 1, progress=interrupt(step))
         assert store.versions("cash") == (1,)
