@@ -35,11 +35,9 @@ def main() -> None:
     except typer.TyperException as error:  # a wrong or missing option
         _fail(error.format_message(), 2)
     except OSError as error:  # a folder that cannot be written, say
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}", 2)
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     if code == STOPPED:
-        _fail("stopped; a run that was under way goes on with --resume", STOPPED)
+        _fail("stopped; an unfinished training goes on with --resume", STOPPED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

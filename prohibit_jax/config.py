@@ -14,10 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prohibit_jax.types import InputError, check_name
+from prohibit_jax.types import COLUMNS, InputError, check_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Multiple = Annotated[float, Field(gt=0, le=10)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -50,8 +52,8 @@ class ModelConfig(Section):
     """The network and what it starts from."""
 
     architecture: Literal["efficientnet_b0", "efficientnet_lite0"] = "efficientnet_b0"  # weights bring their own
-    width: Positive = 1.0
-    depth: Positive = 1.0
+    width: Multiple = 1.0
+    depth: Multiple = 1.0
     size: Annotated[int, Field(ge=16, le=2048)] = 300  # edge of the network's input, pixels
     weights: str = ""  # "": from scratch; a name in the store, hf:OWNER/NAME, a head as in weapon@3, or last
     trunk_through: Literal["", "stem", "s1", "s2", "s3", "s4", "s5", "s6", "s7"] = (
@@ -76,7 +78,7 @@ class TrainConfig(Section):
     positive_weight: Positive = 1.0
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    positive_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25  # of every batch
+    positive_fraction: Part = 0.25  # of every batch
     augment: bool = True  # a frozen trunk's cached features are never augmented
     # "batch" normalises by each batch, "frozen" by the running statistics; "auto": batch from scratch, else frozen.
     batch_norm: Literal["auto", "batch", "frozen"] = "auto"
@@ -88,9 +90,9 @@ class EvaluateConfig(Section):
     """What a head is judged by, and the targets of its two thresholds."""
 
     calibration: Literal["platt", "temperature"] = "platt"
-    precision: Share = 0.95
-    recall: Share = 0.95
-    prevalence: Annotated[float, Field(gt=0, lt=1)] = 5e-6  # online: a few prohibited photos in a million
+    precision: Part = 0.95
+    recall: Part = 0.95
+    prevalence: Part = 5e-6  # online: a few prohibited photos in a million
     photos_per_day: Count = 1_000_000
     reviews_per_day: Count = 500
     bootstrap: Count = 1000  # resamples behind each interval
@@ -124,7 +126,8 @@ def load_config(
     Raises:
         InputError: an unknown key, a wrong value, a file that is not TOML: one line that names it.
     """
-    check_name(class_name)
+    if check_name(class_name) in COLUMNS:
+        raise InputError(f"class {class_name!r}: scores have a column of that name already; choose another")
     default = Path("configs") / f"{class_name}.toml"
     file = Path(path) if path is not None else default if default.is_file() else None
     tables = _read(file) if file is not None else {}

@@ -57,6 +57,9 @@ class InputError(ValueError):
     """Input that the user can correct: one line that names the file or the field and says what to do."""
 
 
+COLUMNS = ("path", "sha256", "width", "height", "error")
+"""What a table of scores has beside a column per class, which therefore no class may be named."""
+
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 

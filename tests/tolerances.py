@@ -11,6 +11,12 @@ CONVOLUTION = 1e-5
 ONE_LAYER = 1e-6
 """Of the largest value, the same network cut, stacked or compiled otherwise: rounding of fused float32 operations."""
 
+SERVED = 5e-5
+"""Of the logits' scale, the network as trained against the folded and stacked one that serves: 1e-7 to 1e-5 seen."""
+
+FIGURES = 1e-3
+"""Of a head's figures from either: two photos of nearly the same logit may change places."""
+
 # IMAGES: differences of 8-bit pixel values.
 
 JPEG_PIXELS = 3.0

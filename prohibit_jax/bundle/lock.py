@@ -23,10 +23,8 @@ from etils import epath
 from prohibit_jax.bundle.card import SCHEMA, SHA256, check_schema, parse_json
 from prohibit_jax.bundle.store import Head, Store
 from prohibit_jax.files import publish_file, read_file
-from prohibit_jax.types import HeadRef, InputError, check_name
+from prohibit_jax.types import COLUMNS, HeadRef, InputError, check_name
 
-COLUMNS = ("path", "sha256", "width", "height", "error")
-"""The columns that a score table has beside its classes: no class of a bundle may be named so."""
 LOCK_LIMIT = 16 * 2**20  # bytes
 FIELDS = ("class", "version", "sha256", "card_sha256")
 

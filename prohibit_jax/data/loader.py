@@ -5,11 +5,14 @@ A stream is resumed by its place alone: `start` batches are passed over without 
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import grain
@@ -97,7 +100,7 @@ def batches(
     if workers:
         flags.FLAGS.mark_as_parsed()  # Grain hands its flags to the workers, and absl refuses to read unparsed ones
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_stay_on_cpu)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_begin_worker)
     iterator = iter(dataset)
     try:
         yield from iterator
@@ -107,9 +110,17 @@ def batches(
         iterator.close()
 
 
-def _stay_on_cpu(worker: int, workers: int) -> None:
-    """A worker must never take a part of the accelerator's memory."""
+def _begin_worker(worker: int, workers: int) -> None:
+    """A worker never takes a part of the accelerator's memory, and never outlives the process that it works for."""
     jax.config.update("jax_platforms", "cpu")
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Where the parent is killed, nobody else would end the worker."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def decoded(

@@ -26,6 +26,7 @@ from prohibit_jax.types import Advance, Line, silent
 from prohibit_jax.weights.imported import LITE0_PACKAGE
 
 BUNDLE = "demo"
+REPORT = "report.html"
 POOL = "synthetic:400:1"  # photos that no head is trained or tested on
 Recipe = Mapping[str, Mapping[str, Any]]
 ON_TRUNK: Recipe = {
@@ -93,6 +94,8 @@ def tell_story(
             summary = score_source(BUNDLE, open_source(POOL), root / file, store, progress("scoring unseen photos"))
         return read_scores(root / file), summary
 
+    if (root / REPORT).exists():  # a former demo's, whose photos are more than this one begins with
+        (root / "photos").rmtree(missing_ok=True)
     with _timed(seconds, f"generate {photos} photos"):
         _generate(root / "photos", range(photos), progress("generating photos"))
     heads = {name: trained(name) for name in CLASSES}

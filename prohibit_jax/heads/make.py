@@ -13,9 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL
 from etils import epath
 
-from prohibit_jax.bundle.card import Card, Trunk, library_versions
+from prohibit_jax.bundle.card import Card, Trunk, library_versions, parse_json
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config, parse_config
 from prohibit_jax.data.dataset import Dataset, load_dataset, require_both
@@ -84,7 +85,7 @@ def train_head(
     for side in ("train", "validation", "test"):
         require_both(dataset, side)
     run = unfinished or _new_run(config, store)  # only now, so that refused input hides no unfinished run
-    _same_data(run, dataset)
+    _same_start(run, dataset, beginning)
     plan = _plan(config, store, dataset, beginning, progress)
     fitted = _fit(config, run, dataset, beginning, plan, progress)
 
@@ -132,7 +133,8 @@ def _plan(config: Config, store: Store, dataset: Dataset, beginning: Beginning, 
     trunk, head = beginning.network.split(beginning.trunk_through)
     variables = {name: np.asarray(beginning.variables[name]) for name in shapes(trunk)}
     sha256 = store.publish_trunk(variables)
-    computed_by = repr((sha256, trunk, beginning.preprocessing))  # padding and normalisation are not in the variables
+    # Padding and normalisation are not in the variables, and another Pillow may decode other pixels.
+    computed_by = repr((sha256, trunk, beginning.preprocessing, PIL.__version__))
     cache = FeatureCache(Path(store.cache / "features" / hashlib.sha256(computed_by.encode()).hexdigest()))
     predict, on_device = predict_of(trunk, beginning.preprocessing), jax.device_put(variables)
     fill(
@@ -218,7 +220,7 @@ def _unfinished_run(config: Config, store: Store) -> epath.Path:
     found = sorted(runs.glob("*/config.json")) if runs.exists() else []
     if not found or (found[-1].parent / "head.json").exists():
         raise InputError(f"--resume: {config.class_.name} has no unfinished run in {runs}; train without it")
-    saved = parse_config(json.loads(found[-1].read_text()), str(found[-1]))
+    saved = parse_config(parse_json(found[-1].read_text(), str(found[-1])), str(found[-1]))
     if saved != config:
         changed = _difference(saved.model_dump(by_alias=True), config.model_dump(by_alias=True))
         raise InputError(f"--resume: {changed} is not as in the unfinished run {found[-1].parent}")
@@ -235,13 +237,25 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
     )
 
 
-def _same_data(run: epath.Path, dataset: Dataset) -> None:
-    """Remembers the run's data; a run is never resumed on other photos or labels."""
-    remembered, found = run / "data.json", dataset.summary()
+def _same_start(run: epath.Path, dataset: Dataset, beginning: Beginning) -> None:
+    """Remembers what the run began with; it is never resumed on other photos, labels, sides or weights."""
+    rows = [dataset.index.sha256, dataset.labels.tolist(), dataset.sides.tolist()]
+    weights = hashlib.sha256()
+    for name in sorted(beginning.variables):
+        weights.update(name.encode() + np.asarray(beginning.variables[name]).tobytes())
+    found = {
+        "photos": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        "weights": weights.hexdigest(),
+        **dataset.summary(),
+    }
+    remembered = run / "start.json"
     if not remembered.exists():
         _write(remembered, found)
-    elif json.loads(remembered.read_text()) != found:
-        raise InputError(f"--resume: the photos or their labels have changed since {run} began; train without it")
+        return
+    before = parse_json(remembered.read_text(), str(remembered))
+    for what in ("weights", "photos"):
+        if before.get(what) != found[what]:
+            raise InputError(f"--resume: the {what} are not those with which {run} began; train without it")
 
 
 def _write(path: epath.Path, content: dict[str, Any]) -> None:

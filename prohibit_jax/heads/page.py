@@ -9,7 +9,7 @@ from os.path import relpath
 from etils import epath
 
 from prohibit_jax.files import publish_file
-from prohibit_jax.heads.demo import Story
+from prohibit_jax.heads.demo import REPORT, Story
 from prohibit_jax.heads.make import Made
 
 STYLE = """
@@ -27,8 +27,8 @@ none of them had seen.
 
 
 def write_page(story: Story) -> epath.Path:
-    """Writes `report.html` into the story's folder and returns its path."""
-    path = story.folder / "report.html"
+    """Writes the report into the story's folder and returns its path."""
+    path = story.folder / REPORT
     publish_file(path, _page(story).encode())
     return path
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from etils import epath
 
-from prohibit_jax.bundle.lock import COLUMNS, Bundle
+from prohibit_jax.bundle.lock import Bundle
 from prohibit_jax.files import replacing
 from prohibit_jax.score.bulk import Record
-from prohibit_jax.types import InputError
+from prohibit_jax.types import COLUMNS, InputError
 
 ROWS = 4096  # a row group: what is held in memory
 KEY_NAME, KEY_BUNDLE = b"prohibit_jax.name", b"prohibit_jax.bundle"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+
+from prohibit_jax.files import is_local
 
 
 class Checkpoints:
@@ -17,7 +20,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
-        self._manager = ocp.CheckpointManager(folder, options=options)
+        # Orbax takes no relative path.
+        place = epath.Path(Path(folder).absolute()) if is_local(folder) else folder
+        self._manager = ocp.CheckpointManager(place, options=options)
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """(epoch, tree) of the newest checkpoint, in the structure and types of `like`; None where there is none.

@@ -1,18 +1,20 @@
 """A frozen trunk's features, computed once a photo and kept: a head on the trunk is then retrained in seconds.
 
-A cache folder holds shards: `<n>.npy`, float32 [m, h, w, f], beside `<n>.json`, the m photos' SHA-256. A shard is
+A cache folder holds shards: an array, float32 [m, h, w, f], beside a list of the m photos' SHA-256. A shard is
 published by renaming, its list last, so a killed run loses one shard at most.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 
+from prohibit_jax.files import publish_file, replacing
 from prohibit_jax.types import Features, Images
 
 SHARD = 512  # photos; 100 to 250 MB through s5 at 300 px
@@ -38,19 +40,13 @@ class FeatureCache:
         return np.stack([self._shards[shard][row] for shard, row in places])
 
     def write(self, photos: Sequence[str], features: Features) -> None:
-        """Adds a shard."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        taken = {int(path.stem) for path in self._folder.glob("*.json")}
-        array = self._folder / f"{max(taken, default=0) + 1:06d}.npy"
-        # The process's number keeps two runs that fill one cache from writing the same temporary file.
-        temporary = array.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        """Adds a shard, named by its photos, so that two runs that fill one cache never mix theirs."""
+        content = json.dumps(list(photos)).encode()
+        listed = self._folder / f"{hashlib.sha256(content).hexdigest()}.json"
+        with replacing(epath.Path(listed.with_suffix(".npy"))) as file:
             np.save(file, features)
-        listed = temporary.with_suffix(".list.tmp")
-        listed.write_text(json.dumps(list(photos)), encoding="utf-8")
-        temporary.rename(array)
-        listed.rename(array.with_suffix(".json"))
-        self._open(array.with_suffix(".json"))
+        publish_file(epath.Path(listed), content)
+        self._open(listed)
 
     def _open(self, listed: Path) -> None:
         try:

@@ -114,7 +114,7 @@ def fit(
     step = step_of(network, preprocessing, config, optimiser, batch_statistics=batch_statistics)
     predict = predict_of(network, preprocessing)
 
-    def judge(average: Variables) -> np.float32:
+    def judge(average: dict[str, Any]) -> np.float32:
         logits = predict_all(lambda x: predict(average, x), task.examples, task.validation, config.batch)[:, 0]
         if not np.isfinite(logits).all():
             raise InputError(f"train.learning_rate: at {config.learning_rate:g} training diverged; use a lower one")

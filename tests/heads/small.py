@@ -25,10 +25,9 @@ from tests.bundle.twin import variables
 
 COLOURS = {"gun": (60, 60, 200), "cash": (60, 180, 60), "cup": (150, 120, 110)}
 COUNT = 40  # photos of each label
-BROKEN = {"empty.png": b"", "text.jpg": b"no photo at all", "truncated.png": b""}  # the last is filled below
 TINY = replace(LITE0, width=0.25, depth=0.25)
 SIZE = 32
-ON_TRUNK = {"weights": "tiny", "trunk_through": "s5"}
+ON_TRUNK: dict[str, Any] = {"weights": "tiny", "trunk_through": "s5"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ def write_photos(folder: Path, count: int = COUNT, first: int = 0, broken: bool 
             photo(number, colour).save(folder / label / f"{number:03d}.png")
     if broken:
         whole = (folder / "gun" / f"{first:03d}.png").read_bytes()
-        for name, content in {**BROKEN, "truncated.png": whole[: len(whole) // 2]}.items():
+        files = {"empty.png": b"", "text.jpg": b"no photo", "truncated.png": whole[: len(whole) // 2]}
+        for name, content in files.items():
             (folder / "gun" / name).write_bytes(content)
     return f"folder:{folder}"
 

@@ -86,7 +86,7 @@ def test_from_a_head_of_another_class_and_through_another_stage(trained: Trained
         ({"weights": "hf:tiny"}, r"^weights 'hf:tiny': write hf:OWNER/NAME"),
     ],
 )
-def test_refusals(trained: Trained, model: dict[str, str], message: str) -> None:
+def test_refusals(trained: Trained, model: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         begun(trained.store, **model)
     assert "\n" not in str(caught.value)

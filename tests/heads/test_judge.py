@@ -12,6 +12,7 @@ from prohibit_jax.heads.judge import evaluate_head
 from prohibit_jax.types import Advance, HeadRef, InputError
 from tests.bundle.twin import TWIN, card, variables
 from tests.heads.small import COUNT, Trained, write_photos
+from tests.tolerances import FIGURES
 
 METRICS = ("average_precision", "roc_area", "recall_at_precision", "precision_at_recall")
 
@@ -25,9 +26,9 @@ def test_the_test_side_gives_the_figures_of_the_card(trained: Trained, name: str
     assert (judged.metrics["positives"], judged.metrics["negatives"]) == (saved["positives"], saved["negatives"])
     for metric in METRICS:
         for end in ("value", "low", "high"):
-            assert judged.metrics[metric][end] == pytest.approx(saved[metric][end], abs=1e-3)
+            assert judged.metrics[metric][end] == pytest.approx(saved[metric][end], abs=FIGURES)
     for error in ("calibration_error", "brier", "log_loss"):
-        assert judged.metrics[error] == pytest.approx(saved[error], abs=1e-3)
+        assert judged.metrics[error] == pytest.approx(saved[error], abs=FIGURES)
     assert judged.metrics["bands"].keys() == saved["bands"].keys()
     for band, rates in saved["bands"].items():
         assert judged.metrics["bands"][band]["threshold"] == rates["threshold"]
@@ -39,9 +40,7 @@ def test_all_sides_together(trained: Trained) -> None:
     def line(title: str) -> Advance:
         return lambda done, total, text="": titles.add(title)
 
-    judged = evaluate_head(
-        HeadRef("cash", 1), trained.source, trained.store, progress=line, warn=warnings.append
-    )
+    judged = evaluate_head(HeadRef("cash", 1), trained.source, trained.store, progress=line, warn=warnings.append)
     assert (judged.metrics["positives"], judged.metrics["negatives"]) == (COUNT, 2 * COUNT)
     sides = [evaluate_head(HeadRef("cash"), trained.source, trained.store, side=s) for s in ("train", "validation")]
     counted = [*(side.metrics for side in sides), trained.heads["cash"].card.metrics]

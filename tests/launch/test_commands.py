@@ -75,7 +75,7 @@ def launch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     def run(*arguments: str | os.PathLike[str]) -> Said:
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["launch", *map(os.fspath, arguments)])
+        monkeypatch.setattr(sys, "argv", ["launch", *(os.fspath(argument) for argument in arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         return Said(int(ended.value.code or 0), *capsys.readouterr())
@@ -94,7 +94,7 @@ def store(trained: Trained, tmp_path: Path) -> Store:
 def process(*arguments: str | os.PathLike[str], **environment: str) -> Said:
     """Runs Python in a process of its own."""
     ended = subprocess.run(
-        [sys.executable, *map(os.fspath, arguments)],
+        [sys.executable, *(os.fspath(argument) for argument in arguments)],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
@@ -298,7 +298,9 @@ def test_foreign_files_are_no_weights(launch: Launch, store: Store, trained: Tra
     refused(said, "weights/mine.safetensors")
 
 
-def test_a_place_that_cannot_be_written_is_named(launch: Launch, store: Store, trained: Trained, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(
+    launch: Launch, store: Store, trained: Trained, tmp_path: Path
+) -> None:
     where = ("--store", str(store.root))
     file = tmp_path / "file"
     file.touch()
@@ -331,9 +333,9 @@ def test_a_process_prints_json_and_ends_with_its_code(store: Store) -> None:
 
 def test_killed_in_the_middle_and_resumed_it_gives_the_same_head(trained: Trained, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    file = write_config(tmp_path, trained, "weapon", "gun")
+    file = write_config(tmp_path, trained, "weapon", "gun", data={"workers": 1})  # where training had none
     arguments = ("train", "--class", "weapon", "--data", trained.source, "--config", file, "--store", str(store.root))
-    killed = process("-c", KILLED, *arguments)
+    killed = process("-c", KILLED, *arguments)  # returns when its worker, which has its standard output too, has ended
     assert (killed.code, killed.out) == (-signal.SIGKILL, "")
     (run,) = (store.runs / "weapon").iterdir()
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["1"]

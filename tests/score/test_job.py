@@ -64,7 +64,7 @@ def test_a_source_of_broken_photos_only(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_job_that_fails_leaves_the_former_table(store: Store, tmp_path: Path) -> None:
-    class Stopped(Exception):
+    class Stopped(BaseException):
         pass
 
     def stop(done: int, total: int) -> None:

@@ -29,7 +29,7 @@ LABELS = np.arange(80, dtype=np.int8) % 2
 TRAIN, VALIDATION = np.arange(60), np.arange(60, 80)
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """Stands in for a kill."""
 
 
@@ -178,7 +178,9 @@ def test_it_stops_early_and_keeps_the_later_of_equal_epochs(tmp_path: Path, monk
     fitted = run(tmp_path, config=config)  # patience counts on through a resume
     assert (fitted.epoch, len(fitted.history)) == (3, 5)
     assert fitted.average_precision == np.float32(0.6)
-    np.testing.assert_array_equal([row["average_precision"] for row in fitted.history], np.float32(script[:5]))
+    np.testing.assert_array_equal(
+        [row["average_precision"] for row in fitted.history], np.array(script[:5], np.float32)
+    )
     predict = predict_of(NETWORK, PREPROCESSING)
     variables = {name: jnp.asarray(array) for name, array in fitted.variables.items()}
     logits = predict_all(lambda x: predict(variables, x), Features(), VALIDATION, CONFIG.batch)[:, 0]
