@@ -8,6 +8,7 @@ no half-written object: there a folder's last file is written last, and a folder
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -21,7 +22,8 @@ from etils import epath
 
 from prohibit_jax.types import InputError
 
-PREFIX = ".tmp-"
+PREFIX = ".prohibit_jax-"
+TEMPORARY = re.compile(re.escape(PREFIX) + "[0-9]+-[0-9a-f]{8}")
 ABANDONED = 24 * 3600.0  # seconds after which a temporary file or folder belongs to nobody
 
 
@@ -44,6 +46,19 @@ def read_file(path: epath.Path, limit: int) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if len(data) > limit:
         raise InputError(f"{path}: over {limit} bytes, not a file of this store")
+    return data
+
+
+def read_photo(path: epath.Path, limit: int) -> bytes:
+    """The file's bytes, of a larger file than `limit` only one too many, which the decoder then refuses by its size.
+
+    Unlike in a store, a symbolic link is followed. Raises OSError where there is no regular file.
+    """
+    mode = path.stat().mode
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OSError("not a file")  # a pipe would be waited for
+    with path.open("rb") as file:
+        data: bytes = file.read(limit + 1)
     return data
 
 
@@ -117,6 +132,8 @@ def _beside(parent: epath.Path) -> tuple[Path, Path]:
     folder = Path(parent)
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"{PREFIX}*"):
+        if not TEMPORARY.fullmatch(left.name):
+            continue
         try:
             if time.time() - left.lstat().st_mtime > ABANDONED:
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()

@@ -84,8 +84,8 @@ class HeadRef:
         check_name(name)
         if not at:
             return cls(name)
-        if not version.isascii() or not version.isdigit() or int(version) < 1:
-            raise InputError(f"head {text!r}: the version after '@' is a whole number from 1")
+        if not re.fullmatch("[0-9]{1,9}", version) or int(version) < 1:
+            raise InputError(f"head {text[:80]!r}: the version after '@' is a whole number from 1, of at most 9 digits")
         return cls(name, int(version))
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from prohibit_jax.files import publish_file, publish_numbered, replacing
+from prohibit_jax.files import publish_file, publish_numbered, read_photo, replacing
 
 # Kills itself, as `kill -9` would, at the n-th step that touches the disk, for every n: each in a child of its own.
 KILLER = """
@@ -113,3 +114,25 @@ def test_a_number_that_is_taken_is_passed_over(tmp_path: Path) -> None:
     assert publish_numbered(epath.Path(tmp_path), 1, content) == 2
     assert (tmp_path / "1" / "n.json").read_text() == "1"
     assert (tmp_path / "2" / "n.json").read_text() == "2"
+
+
+def test_only_our_own_temporaries_are_swept(tmp_path: Path) -> None:
+    ours = ".prohibit_jax-12-0123abcd"
+    others = [".tmp-1-a", ".prohibit_jax-notes", ".prohibit_jax-12-0123abcd.bak", ".prohibit_jax-12-0123ABCD"]
+    for name in (ours, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x")
+        os.utime(tmp_path / name, times=(1, 1))
+    publish_file(epath.Path(tmp_path / "a.json"), b"new")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([*others, "a.json"])
+
+
+def test_a_photo_is_read_up_to_its_limit_through_links_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("photo")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_photo(epath.Path(tmp_path / "link"), 5) == b"12345"
+    assert read_photo(epath.Path(tmp_path / "photo"), 3) == b"1234"
+    for name in ("pipe", "."):
+        with pytest.raises(OSError, match="not a file"):
+            read_photo(epath.Path(tmp_path / name), 5)

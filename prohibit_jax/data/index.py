@@ -20,7 +20,6 @@ from prohibit_jax.data.sources import Source
 from prohibit_jax.files import replacing
 from prohibit_jax.images.decode import Limits, decode, probe
 from prohibit_jax.images.phash import phash, thumbnail
-from prohibit_jax.types import InputError
 
 SCHEMA = 1
 """Raise it when the perceptual hash or the thumbnail changes: old caches are then passed over."""
@@ -98,7 +97,7 @@ def index(
             facts[i] = known[hashes[i]] = known.get(hashes[i]) or _facts(data, limits)
         except OSError as error:
             errors[i] = f"cannot be read: {error.strerror or error}"
-        except InputError as error:
+        except ValueError as error:  # InputError among them, and a NUL in the path
             errors[i] = str(error)
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:

@@ -17,11 +17,20 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, Protocol, runtime_checkable
 
+from etils import epath
+
+from prohibit_jax.files import read_photo
 from prohibit_jax.types import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 COLUMNS = ("path", "label", "group", "split")
 SIDES = ("train", "validation", "test")
+
+LARGEST = 2**30
+"""Bytes of a file that are read at most; the limits that decoding sets are far below."""
+
+MOST = 10_000_000
+"""Generated photos: each item takes memory, though its pixels wait until they are read."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Files:
     items: tuple[Item, ...]
 
     def read(self, i: int) -> bytes:
-        return Path(self.items[i].path).read_bytes()
+        return read_photo(epath.Path(self.items[i].path), LARGEST)
 
 
 def folder(root: str) -> Files:
@@ -193,6 +202,8 @@ def _item(place: str, parent: Path, row: Row) -> Item:
     path, split = row["path"].strip(), (row.get("split") or "").strip()
     if not path:
         raise InputError(f"{place}: its path is empty")
+    if "\0" in path:
+        raise InputError(f"{place}: its path {path!r} holds a NUL, which no file name can")
     if split and split not in SIDES:
         raise InputError(f"{place}: split {split!r}; use {', '.join(SIDES)} or leave it empty")
     label, group = (row.get("label") or "").strip(), (row.get("group") or "").strip()
@@ -266,6 +277,9 @@ def synthetic(address: str) -> Source:
     from prohibit_jax.data.synthetic import SyntheticSource
 
     count, _, seed = address.partition(":")
-    if not all(part.isascii() and part.isdigit() for part in (count or "2000", seed or "0")) or count == "0":
-        raise InputError(f"data source 'synthetic:{address}': write COUNT or COUNT:SEED, whole numbers, COUNT from 1")
-    return SyntheticSource(int(count or 2000), int(seed or 0))
+    count, seed = count or "2000", seed or "0"
+    numbers = all(part.isascii() and part.isdigit() and len(part) < 19 for part in (count, seed))
+    if not numbers or not 1 <= int(count) <= MOST:
+        wanted = f"write COUNT or COUNT:SEED, whole numbers, COUNT from 1 to {MOST:,}"
+        raise InputError(f"data source {f'synthetic:{address}'[:60]!r}: {wanted}")
+    return SyntheticSource(int(count), int(seed))

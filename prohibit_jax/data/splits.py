@@ -1,5 +1,6 @@
-"""Which side a photo is on, train, validation or test: decided by hash, so that nothing moves when data is added.
+"""Which side a photo is on, train, validation or test: decided by hash, so that data can be added.
 
+A photo that is added moves nothing, except possibly the cluster that it joins, which goes by its smallest hash.
 Exact copies, near-identical photos and photos of one group form a cluster, and a cluster lies on one side.
 Near-identical means: perceptual hashes at most `NEAR_BITS` apart, and thumbnails that agree.
 """
@@ -32,7 +33,8 @@ def split(index: Index, items: Sequence[Item], *, validation: float = 0.2, test:
 
     A side that the manifest asks for wins, and takes the rest of the photo's cluster with it. Any other cluster goes by
     the hash of its smallest group name, or where it has none, of its smallest content hash; the expected shares are
-    `validation` and `test`, and the rest is training.
+    `validation` and `test`, and the rest is training. So a photo that is added can move the cluster that it joins, when
+    its hash is the new smallest or it brings a group or a side, and no other.
     """
     sides = np.array([item.split for item in items], dtype="<U10")
     for members in _members(clusters(index, items)):

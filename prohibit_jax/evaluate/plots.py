@@ -85,7 +85,7 @@ def precision_recall_plot(
             x, y = (at.recall[flagged[-1]], at.precision[flagged[-1]]) if len(flagged) else (0.0, 1.0)
             axes.plot(
                 x, y, marker, color=colour, markersize=10, markeredgecolor="white", markeredgewidth=1.5, clip_on=False,
-                zorder=5, linestyle="none", label=f"{band} at {_probability(point['threshold'])}: recall {x:.0%}",
+                zorder=5, linestyle="none", label=f"{band} {_from(point['threshold'])}: recall {x:.0%}",
             )  # fmt: skip
         axes.set(xlabel="recall", ylabel="precision on these photos", title=title, xlim=(0, 1.005), ylim=(0, 1.02))
         _percent(axes)
@@ -191,9 +191,11 @@ def _precision_on(grid: NDArray[np.float64]) -> Any:
     return metric
 
 
-def _probability(p: float) -> str:
-    """Few digits, but as many nines as there are."""
-    return f"{p:.3g}" if p < 0.99 else f"{p:.{min(2 + int(-np.log10(max(1 - p, 1e-8))), 8)}f}"
+def _from(p: float) -> str:
+    """Where a band begins: few digits, but as many nines as there are."""
+    if p > 1:
+        return "never"
+    return f"at {p:.3g}" if p < 0.99 else f"at {p:.{min(2 + int(-np.log10(max(1 - p, 1e-8))), 8)}f}"
 
 
 def _percent(axes: Axes) -> None:

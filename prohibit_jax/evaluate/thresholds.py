@@ -42,6 +42,9 @@ from prohibit_jax.types import InputError, Thresholds
 Z = 1.959964
 """The normal quantile of a two-sided 95% interval."""
 
+NEVER = float(np.nextafter(np.float32(1), np.float32(2)))
+"""A threshold that no probability reaches."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -117,15 +120,19 @@ def threshold_for_recall(labels: Labels, probabilities: Floats, recall: float) -
 def threshold_for_precision(labels: Labels, probabilities: Floats, precision: float, prevalence: float) -> float:
     """The lowest probability of the set from which on the expected online precision reaches `precision`.
 
-    Where none does, it lies above all of them, at the probability of a photo that is itself `precision` sure online.
+    Where none does, it lies above all of them, at the probability of a photo that is itself `precision` sure online;
+    where float32 has no such probability below 1, it is `NEVER`: a 1.0 may be anything that was rounded to it.
     """
     _check_fractions(precision=precision, prevalence=prevalence)
     at = _rates(labels, probabilities)
     enough = np.flatnonzero(_precision(at.recall.value, at.false.value, prevalence) >= precision)
     if len(enough):
         return float(at.thresholds[enough[0]])
-    sure = np.array([shift_prior(precision, prevalence, float(labels.mean()))])
-    return max(_above(probabilities), float(sigmoid(_log_odds(sure) - _offset(labels, probabilities))[0]))
+    odds = np.array([precision, prevalence, labels.mean()])
+    sure, online, here = np.log(odds) - np.log1p(-odds)
+    needed = float(sigmoid(sure - online + here - _offset(labels, probabilities)))
+    last = float(np.nextafter(np.float32(1), np.float32(0)))
+    return NEVER if needed > last else max(_above(probabilities), needed)
 
 
 def threshold_for_reviews(
@@ -226,8 +233,8 @@ def _flagged(recall: Floats, false: Floats, prevalence: float) -> Floats:
 
 
 def _above(probabilities: Floats) -> float:
-    """The least float32 above all probabilities, at most 1."""
-    return min(float(np.nextafter(np.float32(probabilities.max()), np.float32(2))), 1.0)
+    """The least float32 above all probabilities: above 1, `NEVER`, where one of them is 1."""
+    return float(np.nextafter(np.float32(probabilities.max()), np.float32(2)))
 
 
 def _check_fractions(**fractions: float) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from prohibit_jax.images.decode import Limits, probe
 from prohibit_jax.images.resize import load
 from prohibit_jax.score.scorer import Scorer
-from prohibit_jax.types import InputError, Photo
+from prohibit_jax.types import Photo
 
 AHEAD = 3
 """One batch on the device, one decoded and waiting, one being decoded."""
@@ -114,7 +114,7 @@ def _prepare(
         width, height = probe(data, limits)
         record = replace(record, width=width, height=height)
         return record, {size: load(data, size, limits) for size in sizes}
-    except (InputError, OSError) as error:
+    except (ValueError, OSError) as error:  # InputError among them, and a NUL in the path
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return replace(record, error=" ".join(text.split()) or type(error).__name__), {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from functools import partial
 from etils import epath
 
 from prohibit_jax.bundle.store import Store
+from prohibit_jax.files import read_photo
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.score.bands import Band, band
 from prohibit_jax.score.bulk import score_stream
@@ -46,7 +46,7 @@ class Pipeline:
     def _named(self, photo: epath.PathLike | bytes) -> tuple[str, Callable[[], bytes]]:
         if isinstance(photo, bytes):
             return "", lambda: photo
-        return os.fspath(photo), partial(_read, epath.Path(photo), self.limits.bytes)
+        return os.fspath(photo), partial(read_photo, epath.Path(photo), self.limits.bytes)
 
 
 def load_pipeline(
@@ -57,13 +57,3 @@ def load_pipeline(
 ) -> Pipeline:
     """The pipeline of the bundle `name`; arguments and errors are those of `load_scorer`."""
     return Pipeline(load_scorer(name, store, batch_sizes), limits or Limits())
-
-
-def _read(path: epath.Path, limit: int) -> bytes:
-    """The file's bytes, of a larger file than `limit` only one too many, which the decoder then refuses by its size."""
-    mode = path.stat().mode
-    if mode is not None and not stat.S_ISREG(mode):
-        raise OSError("not a file")  # a pipe would be waited for
-    with path.open("rb") as file:
-        data: bytes = file.read(limit + 1)
-    return data

@@ -44,12 +44,17 @@ def write_scores(path: epath.PathLike, records: Iterable[Record], bundle: Bundle
         path: of the Parquet file; its folder is made if need be.
         records: with scores in the order of `bundle.classes`.
         bundle: what scored them (`Scorer.bundle`); its name and lock file go into the file's metadata.
+
+    Raises InputError, before the first record is asked for, where `path` is a folder.
     """
+    path = epath.Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name the Parquet file to write")
     metadata = {KEY_NAME: bundle.name.encode(), KEY_BUNDLE: bundle.to_json().encode()}
     classes = [pa.field(name, pa.float32()) for name in bundle.classes]
     schema = pa.schema([*(pa.field(name, kind) for name, kind in TYPES.items()), *classes], metadata)
     rows, count = iter(records), 0
-    with replacing(epath.Path(path)) as file, pq.ParquetWriter(file, schema) as writer:
+    with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
         while part := list(islice(rows, ROWS)):
             writer.write_table(_table(part, schema, len(classes)))
             count += len(part)

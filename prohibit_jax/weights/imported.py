@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -120,13 +121,26 @@ def _config(path: epath.Path) -> dict[str, Any]:
 
 def _preprocessing(config: dict[str, Any], default: Preprocessing) -> Preprocessing:
     settings = config.get("pretrained_cfg", config)
+    if not isinstance(settings, dict):
+        raise InputError("config.json: pretrained_cfg wants mean, std and input_size")
     if "mean" not in settings:
         return default
     try:
-        size = settings.get("input_size", (3, default.size))[-1]
-        return Preprocessing(int(size), _triple(settings["mean"]), _triple(settings["std"]))
-    except (KeyError, TypeError, ValueError):
-        raise InputError("config.json: mean and std want three numbers each, input_size [3, height, width]") from None
+        return _checked(settings.get("input_size", (3, default.size))[-1], settings["mean"], settings["std"])
+    except (LookupError, TypeError, ValueError, OverflowError):
+        wanted = "mean and std want three numbers each, those of std above 0, input_size [3, height, width]"
+        raise InputError(f"config.json: {wanted}") from None
+
+
+def _checked(size: Any, mean: Any, std: Any) -> Preprocessing:
+    photos = Preprocessing(int(size), _triple(mean), _triple(std))
+    if (
+        photos.size < 1
+        or not all(map(math.isfinite, photos.mean))
+        or not all(0 < value < math.inf for value in photos.std)
+    ):
+        raise ValueError("a photo's size and std must be above 0")
+    return photos
 
 
 def _triple(values: Any) -> tuple[float, float, float]:
@@ -141,9 +155,9 @@ def _read_saved(path: epath.Path) -> Weights:
     try:
         arch = Architecture(**json.loads(metadata["arch"]))
         photos = json.loads(metadata["preprocessing"])
-        preprocessing = Preprocessing(int(photos["size"]), _triple(photos["mean"]), _triple(photos["std"]))
+        preprocessing = _checked(photos["size"], photos["mean"], photos["std"])
         source = metadata["source"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: damaged header ({error})") from None
     check_variables(Network(arch), variables, str(path))
     return Weights(arch, preprocessing, variables, source)

@@ -12,7 +12,7 @@ import json
 import math
 import pickletools
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,7 @@ def _read_legacy(stream: io.BytesIO) -> dict[str, np.ndarray]:
     sizes = {view.storage.key: view.storage.dtype.itemsize for _, view in views}
     storages = {}
     for key in keys:
-        if key not in sizes:
+        if _expect(key, str) not in sizes:
             raise InputError(f"holds a storage {key!r} of no tensor among the weights")
         storages[key] = stream.read(int.from_bytes(stream.read(8), "little") * sizes[key])
     return {name: _array(name, view, storages[view.storage.key]) for name, view in views}
@@ -185,6 +185,16 @@ def _rebuild_tensor(storage: Storage, offset: int, shape: tuple[int, ...], strid
     return View(storage, offset, shape, strides)
 
 
+def _dictionary(pairs: Iterable[tuple[Any, Any]] = ()) -> dict[str | int, Any]:
+    """A dictionary by text or number: tuples of tuples could be shared so that hashing them takes for ever."""
+    found: dict[str | int, Any] = {}
+    for key, value in pairs:
+        if not isinstance(key, str | int):
+            raise InputError(f"has a dictionary by {type(key).__name__}, which weights do not need; refused")
+        found[key] = value
+    return found
+
+
 @dataclass(frozen=True)
 class Call:
     """A global that the machine may call; what runs is ours, never the file's."""
@@ -193,7 +203,7 @@ class Call:
 
 
 GLOBALS: Mapping[str, Any] = {
-    "collections OrderedDict": Call(dict),
+    "collections OrderedDict": Call(_dictionary),
     "torch Size": Call(tuple),
     "torch._utils _rebuild_tensor_v2": Call(_rebuild_tensor),
     "torch._utils _rebuild_parameter": Call(lambda tensor, *_: tensor),
@@ -247,17 +257,17 @@ def unpickle(stream: io.BytesIO) -> Any:
             stack.append([] if name == "EMPTY_LIST" else to_mark())
         elif name in ("EMPTY_DICT", "DICT"):
             items = [] if name == "EMPTY_DICT" else to_mark()
-            stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+            stack.append(_dictionary(zip(items[::2], items[1::2], strict=True)))
         elif name in ("APPEND", "APPENDS"):
             items = [stack.pop()] if name == "APPEND" else to_mark()
             _expect(stack[-1], list).extend(items)
         elif name in ("SETITEM", "SETITEMS"):
             items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else to_mark()
-            _expect(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
+            _expect(stack[-1], dict).update(_dictionary(zip(items[::2], items[1::2], strict=True)))
         elif name == "GLOBAL":
             stack.append(_global(argument))
         elif name == "STACK_GLOBAL":
-            stack.append(_global(f"{stack.pop(-2)} {stack.pop()}"))
+            stack.append(_global(f"{_expect(stack.pop(-2), str)} {_expect(stack.pop(), str)}"))
         elif name == "REDUCE":
             arguments = _expect(stack.pop(), tuple)
             stack.append(_expect(stack.pop(), Call).run(*arguments))

@@ -191,7 +191,7 @@ def test_another_heads_card_is_refused(store: Store) -> None:
 def test_what_a_killed_process_left_does_not_count_and_is_swept_later(store: Store) -> None:
     store.publish_head(card(), variables(Network(TWIN), 1))
     here = Path(store.heads / "weapon")
-    old, fresh = here / ".tmp-1-a", here / ".tmp-2-b"
+    old, fresh = here / ".prohibit_jax-1-0123abcd", here / ".prohibit_jax-2-0123abcd"
     for left in (old, fresh):
         left.mkdir()
         (left / "params.safetensors").write_bytes(b"half")

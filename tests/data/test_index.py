@@ -12,7 +12,7 @@ from PIL import Image
 
 from prohibit_jax.data import index as module
 from prohibit_jax.data.index import Index, index
-from prohibit_jax.data.sources import Item, open_source
+from prohibit_jax.data.sources import Files, Item, open_source
 from prohibit_jax.images.decode import Limits, decode
 
 
@@ -70,6 +70,11 @@ def test_index_says_what_is_known_and_what_is_broken() -> None:
     assert result.height.tolist() == [30, 0, 200, 0, 0, 0]
     assert (str(result.phash.dtype), str(result.thumbs.dtype)) == ("uint64", "uint8")
     assert result.thumbs.shape == (6, 16, 16)
+
+
+def test_a_path_that_no_file_can_have_is_one_row_s_error() -> None:
+    result = index(Files((Item("a\0.jpg", "cup"), Item("missing.jpg", "cup"))))
+    assert result.error == ("embedded null byte", "cannot be read: No such file or directory")
 
 
 def test_size_is_the_upright_photo_s_at_full_scale() -> None:

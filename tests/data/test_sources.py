@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from prohibit_jax.data import sources
 from prohibit_jax.data.sources import Item, open_source
 from prohibit_jax.types import InputError
 
@@ -119,6 +120,19 @@ def test_manifest_csv(tmp_path: Path) -> None:
         source.read(1)
 
 
+def test_a_pipe_in_a_manifest_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(OSError, match="not a file"):
+        open_source(manifest(tmp_path, "path\na.jpg\n")).read(0)
+
+
+def test_a_huge_file_is_read_no_further_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LARGEST", 10)
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(2**40)
+    assert len(open_source(f"folder:{tmp_path}").read(0)) == 11
+
+
 def test_manifest_without_labels_is_unlabelled(tmp_path: Path) -> None:
     assert open_source(manifest(tmp_path, "path\na.jpg\n")).items == (Item(f"{tmp_path}/a.jpg", ""),)
 
@@ -135,6 +149,7 @@ def test_manifest_without_labels_is_unlabelled(tmp_path: Path) -> None:
         ("path,label,label\na.jpg,gun,cup\n", "'label' is there twice"),
         ("path,label\n", "lists no photos"),
         ("path,label\na.jpg,gun\n,cup\n", "line 3: its path is empty"),
+        ("path,label\na.jpg,gun\nb\0.jpg,cup\n", "line 3: its path 'b\\x00.jpg' holds a NUL"),
         ("path,label\na.jpg\n", "line 2: it needs 2 fields"),
         ("path,label\na.jpg,gun,test\n", "line 2: it needs 2 fields"),
         ("path,label,split\na.jpg,gun,test\nb.jpg,gun,val\n", "line 3: split 'val'; use train, validation, test"),
@@ -192,8 +207,10 @@ def test_synthetic() -> None:
     assert len(source.items) == 12
     assert source.items == open_source("synthetic:12:3").items != open_source("synthetic:12:4").items
     assert len(open_source("synthetic:").items) == 2000
-    for count in ("0", "-1", "many", "1.5"):
-        assert "whole number" in refused(f"synthetic:{count}")
+    for count in ("0", "00", "-1", "many", "1.5", "10000001", "9" * 5000, f"3:{'9' * 5000}"):
+        message = refused(f"synthetic:{count}")
+        assert "whole numbers, COUNT from 1 to 10,000,000" in message
+        assert len(message) < 200
 
 
 # tfds:

@@ -12,8 +12,8 @@ from scipy import stats
 
 from prohibit_jax.evaluate.calibration import fit
 from prohibit_jax.evaluate.thresholds import (
+    NEVER,
     Settings,
-    Thresholds,
     choose,
     operate,
     shift_prior,
@@ -189,8 +189,6 @@ def test_block_never_lies_below_review() -> None:
     labels, logits = drawn(np.random.default_rng(5), 500, 500, 3.0)
     found = choose(Settings(precision=0.1, prevalence=0.5, reviews_per_day=1), labels, fit(labels, logits)(logits))
     assert found.review == found.block
-    with pytest.raises(InputError, match="review <= block"):
-        Thresholds(0.9, 0.1)
 
 
 def test_hard_cases_have_thresholds_too() -> None:
@@ -201,7 +199,28 @@ def test_hard_cases_have_thresholds_too() -> None:
         ([0, 1, 0], [0.2, 0.1, 0.0]),
     ):
         found = choose(Settings(), np.array(labels), np.array(p, np.float32))
-        assert 0 <= found.review <= found.block <= 1
+        assert 0 <= found.review <= found.block <= NEVER
+
+
+def test_the_rarer_the_class_the_surer_a_block_and_never_where_float32_is_too_coarse() -> None:
+    labels, logits = drawn(np.random.default_rng(6), 100, 3000, 4.0)
+    p = fit(labels, logits)(logits)
+    blocks = [threshold_for_precision(labels, p, 0.99, prevalence) for prevalence in (1e-4, 1e-5, 1e-6, 1e-7)]
+    assert blocks[0] < blocks[1] < blocks[2] < blocks[3]
+    odds = [math.log(block) - math.log1p(-block) for block in blocks[1:3]]
+    assert odds[1] - odds[0] == pytest.approx(math.log(10), abs=1e-3)
+    assert blocks[3] == NEVER > np.float32(1)
+
+    point = operate(labels, p, NEVER, prevalence=1e-7, photos_per_day=1000)
+    assert (point.recall.value, point.measurable) == (0, False)
+    found = choose(Settings(precision=0.99, prevalence=1e-7), labels, p)
+    assert found.review < found.block == NEVER
+
+
+def test_photos_all_at_one_that_exceed_the_budget_are_never_flagged() -> None:
+    labels, p = np.array([1, 0, 0, 0]), np.array([1.0, 1.0, 1.0, 0.0], np.float32)
+    found = choose(Settings(), labels, p)
+    assert found.review == found.block == NEVER
 
 
 def test_bad_targets_are_named() -> None:

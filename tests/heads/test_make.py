@@ -158,10 +158,9 @@ def test_features_are_computed_once(trained: Trained, tmp_path: Path, monkeypatc
     assert computed(f"folder:{more}") == 0
 
 
-def test_other_pixels_need_other_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_pixels_need_other_features(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same variables are another trunk where the photos are normalised otherwise."""
-    store, features = Store(tmp_path / "store"), list[np.ndarray]()
-    job = config(write_photos(tmp_path / "photos", 10, broken=False), model=ON_TRUNK)
+    store, features = Store(tmp_path), list[np.ndarray]()
 
     def see(*given: Any, **_: object) -> Fitted:
         task = given[3]
@@ -174,7 +173,7 @@ def test_other_pixels_need_other_features(tmp_path: Path, monkeypatch: pytest.Mo
     for mean in (0.5, 0.1):
         save(store.root, "tiny", replace(weights, preprocessing=Preprocessing(SIZE, (mean,) * 3, (0.5, 0.5, 0.5))))
         with pytest.raises(Interrupted):
-            train_head(job, store)
+            train_head(config(trained.source, model=ON_TRUNK), store)
     assert len(list(store.trunks.iterdir())) == 1
     assert not np.allclose(features[0], features[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def test_every_photo_becomes_its_record_in_order(pair: Scorer) -> None:
     assert records[3].error == "No such file or directory"
     found = np.stack([record.scores for record in records if record.scores is not None])
     np.testing.assert_array_equal(found, pair(np.stack([load(data, SIZE) for data in sound])))
+
+
+def test_a_path_that_no_file_can_have_is_one_row_s_error(pair: Scorer, tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(png(0))
+    paths = [str(tmp_path / name) for name in ("a\0.png", "b.png")]
+    broken, sound = score_stream(pair, [(path, Path(path).read_bytes) for path in paths])
+    assert broken.error == "embedded null byte"
+    assert sound.error is None
 
 
 def test_rows_choose_and_order(pair: Scorer) -> None:

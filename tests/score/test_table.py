@@ -66,6 +66,14 @@ def test_a_run_that_fails_leaves_the_former_table(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["scores.parquet"]
 
 
+def test_a_folder_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    records = iter(RECORDS)
+    with pytest.raises(InputError, match=f"{tmp_path}: a folder"):
+        write_scores(tmp_path, records, BUNDLE)
+    assert next(records) is RECORDS[0]
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_score_table_is_refused_in_one_line(tmp_path: Path) -> None:
     text, other = tmp_path / "text.parquet", tmp_path / "other.parquet"
     text.write_bytes(b"no parquet\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import sys
 from dataclasses import replace
@@ -147,6 +148,30 @@ def test_a_timm_file_by_its_name_and_by_its_config(lite0: bytes, tmp_path: Path)
         import_file("timm", path)
     config.write_text("{")
     with pytest.raises(InputError, match=r"config\.json: not JSON"):
+        import_file("timm", path)
+
+
+@pytest.mark.parametrize(
+    "photos",
+    [
+        None,
+        {"input_size": []},
+        {"input_size": [3, 0, 0]},
+        {"input_size": [3, math.inf, math.inf]},
+        {"std": [0.4, 0, 0.6]},
+        {"std": [0.4, math.nan, 0.6]},
+        {"mean": [0.4, 0.5, math.inf]},
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(
+    lite0: bytes, tmp_path: Path, photos: dict[str, object] | None
+) -> None:
+    path = tmp_path / "efficientnet_lite0.safetensors"
+    path.write_bytes(lite0)
+    good = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 96, 96]}
+    config = {"architecture": "efficientnet_lite0", "pretrained_cfg": photos and good | photos}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"^config\.json: .* input_size[^\n]*$"):
         import_file("timm", path)
 
 

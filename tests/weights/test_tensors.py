@@ -150,6 +150,28 @@ def test_huge_numbers_cost_no_memory(tmp_path: Path) -> None:
         refusal(tmp_path, zipped(tensor() + bomb + b"0"))
 
 
+NESTED = b")" + b"2\x86" * 60  # a tuple of itself twice, 60 times over: hashing or printing it never ends
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (b"}" + NESTED + b"K\x01s", "a dictionary by tuple"),
+        (b"(" + NESTED + b"K\x01d", "a dictionary by tuple"),
+        (b"}(" + NESTED + b"K\x01u", "a dictionary by tuple"),
+        (b"ccollections\nOrderedDict\n" + NESTED + b"K\x01\x86\x85\x85R", "a dictionary by tuple"),
+        (plain("torch") + NESTED + b"\x93", "a tuple where a str belongs"),
+    ],
+)
+def test_tuples_of_tuples_are_never_hashed(tmp_path: Path, value: bytes, says: str) -> None:
+    assert says in refusal(tmp_path, zipped(value))
+
+
+def test_a_legacy_file_s_storage_keys_are_text(tmp_path: Path) -> None:
+    start = LEGACY_START + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + pickled(tensor())
+    assert "a tuple where a str belongs" in refusal(tmp_path, start + b"\x80\x02](" + NESTED + b"e.")
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
