@@ -128,9 +128,10 @@ def threshold_for_precision(labels: Labels, probabilities: Floats, precision: fl
     enough = np.flatnonzero(_precision(at.recall.value, at.false.value, prevalence) >= precision)
     if len(enough):
         return float(at.thresholds[enough[0]])
-    odds = np.array([precision, prevalence, labels.mean()])
-    sure, online, here = np.log(odds) - np.log1p(-odds)
-    needed = float(sigmoid(sure - online + here - _offset(labels, probabilities)))
+    rates = np.array([precision, prevalence, labels.mean()])
+    log_odds = np.log(rates) - np.log1p(-rates)
+    sure = log_odds[:1] - log_odds[1] + log_odds[2]  # `shift_prior`, which would round to 1
+    needed = float(sigmoid(sure - _offset(labels, probabilities))[0])
     last = float(np.nextafter(np.float32(1), np.float32(0)))
     return NEVER if needed > last else max(_above(probabilities), needed)
 

@@ -59,7 +59,7 @@ def evaluate_head(
     config: Config = parse_config({**saved, "data": {**saved.get("data", {}), "source": source}}, f"card of {head.ref}")
     dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
     require_both(dataset, side)
-    if side == "all" and dataset.summary()["fingerprint"] == head.card.data["fingerprint"]:
+    if side == "all" and dataset.summary()["fingerprint"] == head.card.data.get("fingerprint"):
         warn(f"{head.ref} was trained on most of these photos; --side test judges it on those held out")
     rows = dataset.rows(side)
     trunks = {head.card.trunk.sha256: store.read_trunk(head.card.trunk.sha256)} if head.card.trunk else {}

@@ -134,11 +134,8 @@ def _preprocessing(config: dict[str, Any], default: Preprocessing) -> Preprocess
 
 def _checked(size: Any, mean: Any, std: Any) -> Preprocessing:
     photos = Preprocessing(int(size), _triple(mean), _triple(std))
-    if (
-        photos.size < 1
-        or not all(map(math.isfinite, photos.mean))
-        or not all(0 < value < math.inf for value in photos.std)
-    ):
+    sound = all(map(math.isfinite, photos.mean)) and all(0 < value < math.inf for value in photos.std)
+    if photos.size < 1 or not sound:
         raise ValueError("a photo's size and std must be above 0")
     return photos
 

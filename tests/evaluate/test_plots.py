@@ -13,8 +13,8 @@ from PIL import Image
 from prohibit_jax.evaluate import plots
 from prohibit_jax.evaluate.calibration import fit
 from prohibit_jax.evaluate.report import evaluate
-from prohibit_jax.evaluate.thresholds import Settings, choose
-from prohibit_jax.types import Thresholds
+from prohibit_jax.evaluate.thresholds import NEVER, Settings, choose
+from prohibit_jax.types import Calibration, Thresholds
 
 
 def judged() -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -63,6 +63,17 @@ def test_curves_of_two_photos(tmp_path: Path, draw: Any, scores: list[float]) ->
     )
     draw(tmp_path / "plot.png", labels, calibration(logits), report, "two photos")
     assert shows(seen(tmp_path / "plot.png"), plots.CURVE)
+
+
+def test_a_band_that_nothing_reaches_is_drawn_at_recall_0(tmp_path: Path) -> None:
+    labels, logits = np.array([1, 0], np.int8), np.array([99.0, -99.0], np.float32)
+    calibration, settings = Calibration(), Settings(bootstrap=5)
+    report = evaluate(
+        labels, logits, calibration=calibration, settings=settings, thresholds=Thresholds(1.0, NEVER), seed=0
+    )
+    assert report["bands"]["block"]["recall"]["value"] == 0
+    plots.precision_recall_plot(tmp_path / "plot.png", labels, calibration(logits), report, "never")
+    assert shows(seen(tmp_path / "plot.png"), plots.BLOCK)
 
 
 @pytest.mark.parametrize(

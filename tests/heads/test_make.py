@@ -294,7 +294,16 @@ def test_another_config_is_not_resumed(
 def test_changed_photos_are_not_resumed_on(unfinished: tuple[Store, Path]) -> None:
     store, photos = unfinished
     photo(999, (0, 0, 0)).save(photos / "cup" / "new.png")
-    with pytest.raises(InputError, match=r"^--resume: the photos or their labels have changed since .*; train without"):
+    with pytest.raises(InputError, match=r"^--resume: the photos are not those with which .* began; train without it"):
+        train_head(job_on(photos), store, resume=True)
+
+
+def test_changed_weights_are_not_resumed_from(unfinished: tuple[Store, Path]) -> None:
+    store, photos = unfinished
+    weights = load(store.root, "tiny")
+    kernel = {"stem.kernel": -np.asarray(weights.variables["stem.kernel"])}
+    save(store.root, "tiny", replace(weights, variables={**weights.variables, **kernel}))
+    with pytest.raises(InputError, match=r"^--resume: the weights are not those with which .* began; train without it"):
         train_head(job_on(photos), store, resume=True)
 
 

@@ -149,7 +149,8 @@ def test_without_a_command_the_help_is_shown(launch: Launch) -> None:
 def test_train_evaluate_bundle_score(
     launch: Launch, store: Store, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PROHIBIT_STORE", str(store.root))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROHIBIT_STORE", "store")  # relative, as by default
     file = write_config(tmp_path, trained, "cash", "cash", model={**ON_TRUNK, "weights": ""})
     arguments = ("train", "--class", "cash", "--data", trained.source, "--weights", "tiny", "--config", file, "--json")
     said = launch(*arguments, "--set", "train.seed=1", "--set", "evaluate.bootstrap=60")
@@ -317,7 +318,7 @@ def test_stopping_says_how_to_go_on(launch: Launch, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(make, "train_head", stop)
     said = launch("train", "--class", "weapon", "--data", "synthetic:20", "--store", str(tmp_path))
     assert (said.code, said.out) == (130, "")
-    assert said.err.splitlines()[-1] == "launch: stopped; a run that was under way goes on with --resume"
+    assert said.err.splitlines()[-1] == "launch: stopped; an unfinished training goes on with --resume"
 
 
 # As processes

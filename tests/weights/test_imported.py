@@ -163,9 +163,7 @@ def test_a_timm_file_by_its_name_and_by_its_config(lite0: bytes, tmp_path: Path)
         {"mean": [0.4, 0.5, math.inf]},
     ],
 )
-def test_a_config_that_makes_no_sense_is_refused(
-    lite0: bytes, tmp_path: Path, photos: dict[str, object] | None
-) -> None:
+def test_a_config_without_sense_is_refused(lite0: bytes, tmp_path: Path, photos: dict[str, object] | None) -> None:
     path = tmp_path / "efficientnet_lite0.safetensors"
     path.write_bytes(lite0)
     good = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 96, 96]}
