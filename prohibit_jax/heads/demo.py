@@ -36,7 +36,7 @@ ON_TRUNK: Recipe = {
 FROM_SCRATCH: Recipe = {
     "data": {"workers": 0},
     "model": {"architecture": "efficientnet_lite0", "width": 0.5, "depth": 0.5, "size": 64},
-    "train": {"epochs": 12, "batch": 32, "learning_rate": 3e-3, "average": 0.98, "patience": 12},
+    "train": {"epochs": 20, "batch": 32, "learning_rate": 3e-3, "average": 0.98, "patience": 20},
 }
 CLASSES = {  # class: (its label among the generated photos, how it is trained)
     "weapon": ("gun", ON_TRUNK),
