@@ -197,7 +197,8 @@ def test_what_a_person_is_shown(launch: Launch, store: Store, trained: Trained, 
 
 
 def test_weights_are_imported(launch: Launch, tmp_path: Path) -> None:
-    names = np.load(GOLDENS / "parity_random_timm_efficientnet_lite0.npz")["names"]
+    with np.load(GOLDENS / "parity_random_timm_efficientnet_lite0.npz") as file:
+        names = file["names"]
     shapes = {name: tuple(int(n) for n in shape.split(",") if n) for name, shape in (line.split(" ") for line in names)}
     file = tmp_path / "efficientnet_lite0.safetensors"
     save_file({name: recipe.random_tensor(name, shape) for name, shape in shapes.items()}, file)

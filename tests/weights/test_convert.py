@@ -19,7 +19,8 @@ GOLDENS = Path(recipe.__file__).parent
 @pytest.fixture(scope="module")
 def lite0() -> dict[str, np.ndarray]:
     """A timm Lite0's tensors."""
-    lines = np.load(GOLDENS / "parity_random_timm_efficientnet_lite0.npz")["names"]
+    with np.load(GOLDENS / "parity_random_timm_efficientnet_lite0.npz") as file:
+        lines = file["names"]
     pairs = (line.split(" ") for line in lines)
     return {name: recipe.random_tensor(name, tuple(int(n) for n in shape.split(",") if n)) for name, shape in pairs}
 

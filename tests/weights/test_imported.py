@@ -35,7 +35,8 @@ def tiny() -> Weights:
 @pytest.fixture(scope="module")
 def lite0() -> bytes:
     """A timm Lite0 as a safetensors file."""
-    pairs = (line.split(" ") for line in np.load(GOLDENS / "parity_random_timm_efficientnet_lite0.npz")["names"])
+    with np.load(GOLDENS / "parity_random_timm_efficientnet_lite0.npz") as file:
+        pairs = [line.split(" ") for line in file["names"]]
     shaped = {name: tuple(int(n) for n in shape.split(",") if n) for name, shape in pairs}
     return serialise({name: recipe.random_tensor(name, shape) for name, shape in shaped.items()})
 
