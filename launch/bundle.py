@@ -26,5 +26,5 @@ def bundle(
     made = make_bundle(Store(store), out, refs)
     lines = [pin.line() for pin in made.pins]
     columns = ["class", "version", "sha256"]
-    rows = [[str(line[column]) for column in columns] for line in lines]
+    rows = [[str(line[column])[:16] for column in columns] for line in lines]
     answer({"bundle": out, "heads": lines}, as_json, table(f"bundle {out}", columns, rows))
