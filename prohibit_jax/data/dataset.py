@@ -13,12 +13,10 @@ from etils import epath
 from prohibit_jax.config import Config
 from prohibit_jax.data.index import Index, index
 from prohibit_jax.data.labels import assign, fingerprint
-from prohibit_jax.data.sources import Source, open_source
+from prohibit_jax.data.sources import SIDES, Source, open_source
 from prohibit_jax.data.splits import leaks, split
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.types import InputError
-
-SIDES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from etils import epath
 
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config, parse_config
-from prohibit_jax.data.dataset import SIDES, load_dataset, require_both
+from prohibit_jax.data.dataset import load_dataset, require_both
 from prohibit_jax.data.loader import decoded
+from prohibit_jax.data.sources import SIDES
 from prohibit_jax.evaluate import report, thresholds
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.score.scorer import scorer_of

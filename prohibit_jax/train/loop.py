@@ -22,6 +22,7 @@ from tensorboardX import SummaryWriter
 from prohibit_jax.config import TrainConfig
 from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.evaluate.metrics import average_precision
+from prohibit_jax.files import publish_file
 from prohibit_jax.models.network import Network
 from prohibit_jax.train.checkpoint import Checkpoints
 from prohibit_jax.train.examples import Examples, predict_all
@@ -153,5 +154,5 @@ def fit(
         {"epoch": number + 1, "loss": float(loss), "average_precision": float(precision)}
         for number, (loss, precision) in enumerate(history[:epoch])
     ]
-    (folder / "history.json").write_text(json.dumps(rows_of_history, indent=1))
+    publish_file(folder / "history.json", json.dumps(rows_of_history, indent=1).encode())
     return Fitted(jax.device_get(best.variables), int(best.epoch), float(best.average_precision), rows_of_history)
