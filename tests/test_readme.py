@@ -12,6 +12,7 @@ Blocks of any other language, or of none, are read only by people.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,3 +112,9 @@ def test_a_failing_and_an_endless_block_are_noticed(tmp_path: Path) -> None:
     assert output == "before\n"
     code, _ = run(Block(1, "bash", "sleep 60 & wait\n", ""), tmp_path, 0.5)
     assert code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("page", sorted([README, *README.parent.glob("docs/*.md")]), ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+    assert all((page.parent / link).exists() for link in links if "://" not in link), links
