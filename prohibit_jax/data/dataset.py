@@ -53,6 +53,7 @@ def load_dataset(
     config: Config,
     cache: epath.Path,
     *,
+    every_label: bool = True,
     progress: Callable[[int, int], None],
     warn: Callable[[str], None],
 ) -> Dataset:
@@ -61,6 +62,8 @@ def load_dataset(
     Args:
         config: names the source, the labels of the class and the shares of the sides.
         cache: folder that remembers what photos already seen look like.
+        every_label: whether each label of the config must be there, as in training, where a missing one is a slip; a
+            set that only judges a head may lack some.
         progress: told how many photos have been looked at.
         warn: told in one line what is left out or leaks; nothing of it ends the job.
 
@@ -71,8 +74,11 @@ def load_dataset(
         raise InputError("data.source: name the photos, as in --data folder:PATH or --data synthetic:2000")
     source = open_source(config.data.source)
     limits = Limits(config.data.max_bytes, config.data.max_pixels)
-    labels = assign(source.items, config.class_.positive, config.class_.ignore)
-    seen = index(source, cache, progress=progress, limits=limits)
+    asked, present = config.class_, {item.label for item in source.items}
+    positive = [label for label in asked.positive if every_label or label in present] or asked.positive
+    ignore = [label for label in asked.ignore if every_label or label in present]
+    labels = assign(source.items, positive, ignore)
+    seen = index(source, cache, max(2, config.data.workers), progress=progress, limits=limits)
     broken = [f"{item.path}: {error}" for item, error in zip(source.items, seen.error, strict=True) if error]
     if broken:
         warn(f"{len(broken)} of {len(seen.error)} photos cannot be used; the first: {broken[0]}")

@@ -58,7 +58,7 @@ def evaluate_head(
     head = store.read_head(ref)
     saved = dict(head.card.config)
     config: Config = parse_config({**saved, "data": {**saved.get("data", {}), "source": source}}, f"card of {head.ref}")
-    dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
+    dataset = load_dataset(config, store.cache, every_label=False, progress=progress("looking at photos"), warn=warn)
     require_both(dataset, side)
     if side == "all" and dataset.summary()["fingerprint"] == head.card.data.get("fingerprint"):
         warn(f"{head.ref} was trained on most of these photos; --side test judges it on those held out")

@@ -11,7 +11,7 @@ from prohibit_jax.bundle.store import Store
 from prohibit_jax.heads.judge import evaluate_head
 from prohibit_jax.types import Advance, HeadRef, InputError
 from tests.bundle.twin import TWIN, card, variables
-from tests.heads.small import COUNT, Trained, write_photos
+from tests.heads.small import COUNT, Trained, config, write_photos
 from tests.tolerances import FIGURES
 
 METRICS = ("average_precision", "roc_area", "recall_at_precision", "precision_at_recall")
@@ -53,6 +53,16 @@ def test_all_sides_together(trained: Trained) -> None:
 def test_other_photos(trained: Trained, tmp_path: Path) -> None:
     other = write_photos(tmp_path, 5, first=500, broken=False)
     assert evaluate_head(HeadRef("cash"), other, trained.store).metrics["positives"] == 5
+
+
+def test_a_set_that_lacks_some_labels_of_the_class_still_judges(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    asked = config("folder:elsewhere", label="gun").model_dump(mode="json", by_alias=True)
+    asked["class"] |= {"positive": ["gun", "rifle"], "ignore": ["toy"]}
+    made = replace(card("weapon"), config=asked)
+    store.publish_head(made, variables(made.network(), seed=0))
+    few = write_photos(tmp_path / "photos", 3, broken=False)
+    assert evaluate_head(HeadRef("weapon"), few, store).metrics["positives"] == 3
 
 
 @pytest.mark.parametrize(
