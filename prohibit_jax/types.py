@@ -92,6 +92,12 @@ class HeadRef:
         return self.name if self.version is None else f"{self.name}@{self.version}"
 
 
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), float64, without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """probability = sigmoid(scale * logit + offset), with scale above 0, so that the order of photos stays."""
@@ -101,9 +107,7 @@ class Calibration:
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities of logits [n], in float32 as the scorer returns them."""
-        x = self.scale * logits.astype(np.float64) + self.offset
-        small = np.exp(-np.abs(x))  # never overflows
-        return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small), np.float32)
+        return sigmoid(self.scale * logits.astype(np.float64) + self.offset).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ class Dataset:
         index: what is known of each.
         labels: int8 [n], 1 positive, 0 negative, -1 left out.
         sides: [n], `train`, `validation` or `test`.
+        limits: on the bytes and pixels of a photo.
     """
 
     source: Source
     index: Index
     labels: np.ndarray
     sides: np.ndarray
+    limits: Limits
 
     def rows(self, side: str) -> np.ndarray:
         """int64, the usable rows of a side that are positive or negative; `all` means every side."""
@@ -85,7 +87,7 @@ def load_dataset(
     for leak in leaks(seen, source.items):
         warn(leak)
     sides = split(seen, source.items, validation=config.data.validation, test=config.data.test)
-    return Dataset(source, seen, labels, np.asarray(sides))
+    return Dataset(source, seen, labels, np.asarray(sides), limits)
 
 
 def require_both(dataset: Dataset, side: str) -> None:

@@ -11,18 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prohibit_jax.evaluate.metrics import Floats, Labels, check
-from prohibit_jax.types import Calibration, InputError
+from prohibit_jax.types import Calibration, InputError, sigmoid
 
 Method = Literal["platt", "temperature"]
 
 FLATTEST = 1e-3
 """The least slope per standard deviation of the logits: order survives even where the logits tell nothing."""
-
-
-def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + exp(-x)) without overflow."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
 def fit(labels: Labels, logits: Floats, method: Method = "platt") -> Calibration:

@@ -35,9 +35,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from prohibit_jax.evaluate.calibration import sigmoid
 from prohibit_jax.evaluate.metrics import Floats, Interval, Labels, check
-from prohibit_jax.types import InputError, Thresholds
+from prohibit_jax.types import InputError, Thresholds, sigmoid
 
 Z = 1.959964
 """The normal quantile of a two-sided 95% interval."""

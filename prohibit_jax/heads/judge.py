@@ -15,8 +15,7 @@ from prohibit_jax.data.dataset import load_dataset, require_both
 from prohibit_jax.data.loader import decoded
 from prohibit_jax.data.sources import SIDES
 from prohibit_jax.evaluate import report, thresholds
-from prohibit_jax.images.decode import Limits
-from prohibit_jax.score.scorer import scorer_of
+from prohibit_jax.score.scorer import read_trunks, scorer_of
 from prohibit_jax.types import HeadRef, InputError, Line, silent
 
 BATCH = 32
@@ -63,10 +62,9 @@ def evaluate_head(
     if side == "all" and dataset.summary()["fingerprint"] == head.card.data.get("fingerprint"):
         warn(f"{head.ref} was trained on most of these photos; --side test judges it on those held out")
     rows = dataset.rows(side)
-    trunks = {head.card.trunk.sha256: store.read_trunk(head.card.trunk.sha256)} if head.card.trunk else {}
-    scorer = scorer_of([head], trunks, batch_sizes=(BATCH,))
-    limits = Limits(config.data.max_bytes, config.data.max_pixels)
-    chunks = decoded(dataset.source, rows, scorer.sizes[0], progress=progress("scoring"), chunk=BATCH, limits=limits)
+    scorer = scorer_of([head], read_trunks(store, [head.card]), batch_sizes=(BATCH,))
+    advance = progress("scoring")
+    chunks = decoded(dataset.source, rows, scorer.sizes[0], progress=advance, chunk=BATCH, limits=dataset.limits)
     logits = np.concatenate([scorer.logits(images)[:, 0] for _, images in chunks])
     metrics = report.evaluate(
         dataset.labels[rows],

@@ -24,7 +24,7 @@ from prohibit_jax.data.loader import decoded
 from prohibit_jax.evaluate import calibration, plots, report, thresholds
 from prohibit_jax.files import publish_file
 from prohibit_jax.heads.begin import Beginning, begin
-from prohibit_jax.images.decode import Limits, decode
+from prohibit_jax.images.decode import decode
 from prohibit_jax.models.network import Network, shapes
 from prohibit_jax.train.examples import Examples, FeatureExamples, PhotoExamples, at_batch, predict_all
 from prohibit_jax.train.features import FeatureCache, fill
@@ -123,12 +123,11 @@ def train_head(
 
 def _plan(config: Config, store: Store, dataset: Dataset, beginning: Beginning, progress: Line) -> Plan:
     """The network that is trained, and the examples in its terms: photos, or a trunk's features of them."""
-    limits = Limits(config.data.max_bytes, config.data.max_pixels)
     choice = config.train.batch_norm
     batch_statistics = choice == "batch" or (choice == "auto" and not beginning.pretrained)
     size = beginning.preprocessing.size
     if not beginning.trunk_through:
-        photos = PhotoExamples(dataset.source, size, config.train, config.data.workers, limits)
+        photos = PhotoExamples(dataset.source, size, config.train, config.data.workers, dataset.limits)
         return Plan(beginning.network, None, photos, batch_statistics)
     trunk, head = beginning.network.split(beginning.trunk_through)
     variables = {name: np.asarray(beginning.variables[name]) for name in shapes(trunk)}
@@ -141,7 +140,7 @@ def _plan(config: Config, store: Store, dataset: Dataset, beginning: Beginning, 
         cache,
         dataset.index.sha256,
         dataset.rows("all"),
-        lambda rows: decoded(dataset.source, rows, size, chunk=FEATURE_BATCH, limits=limits),
+        lambda rows: decoded(dataset.source, rows, size, chunk=FEATURE_BATCH, limits=dataset.limits),
         at_batch(lambda images: predict(on_device, images), FEATURE_BATCH),
         progress("features of the trunk"),
     )
@@ -182,21 +181,20 @@ def _draw(
     plots.history_plot(run / "history.png", fitted.history, f"{config.class_.name}, training")
     plots.precision_recall_plot(run / "precision_recall.png", labels, probabilities, metrics, title)
     plots.reliability_plot(run / "reliability.png", labels, probabilities, metrics, title)
-    plots.sheet(run / "mistakes.png", mistakes(config, dataset, dataset.rows("test"), probabilities))
+    plots.sheet(run / "mistakes.png", mistakes(dataset, dataset.rows("test"), probabilities))
 
 
 def mistakes(
-    config: Config, dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, count: int = 12
+    dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, count: int = 12
 ) -> list[tuple[Photo, str, plots.Kind]]:
     """Tiles for `plots.sheet`: of `rows`, the highest negatives and the lowest positives."""
-    limits = Limits(config.data.max_bytes, config.data.max_pixels)
     false_alarms, missed = plots.worst(dataset.labels[rows], probabilities, count)
     tiles: list[tuple[Photo, str, plots.Kind]] = []
     kinds: list[tuple[plots.Kind, np.ndarray]] = [("false alarm", false_alarms), ("missed", missed)]
     for kind, chosen in kinds:
         for i in chosen:
             item = dataset.source.items[rows[i]]
-            photo = decode(dataset.source.read(int(rows[i])), limits, SHEET_EDGE)
+            photo = decode(dataset.source.read(int(rows[i])), dataset.limits, SHEET_EDGE)
             tiles.append((photo, f"{probabilities[i]:.3f} {item.label}\n{PurePath(item.path).name}", kind))
     return tiles
 

@@ -40,7 +40,7 @@ def load_scorer(name: str, store: Store | epath.PathLike = "store", batch_sizes:
     store = open_store(store)
     bundle = read_bundle(store, name)
     heads = [store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256) for pin in bundle.pins]
-    trunks = _read_trunks(store, [head.card for head in heads])
+    trunks = read_trunks(store, [head.card for head in heads])
     scorer = scorer_of(heads, trunks, batch_sizes)
     return replace(scorer, bundle=bundle, _store=store)
 
@@ -199,7 +199,8 @@ def _padded(images: Images, batch: int) -> Images:
     return np.concatenate([images, np.zeros((batch - len(images), *images.shape[1:]), np.uint8)])
 
 
-def _read_trunks(store: Store, cards: Sequence[Card]) -> dict[str, Variables]:
+def read_trunks(store: Store, cards: Sequence[Card]) -> dict[str, Variables]:
+    """The trunks that the heads of these cards follow, by SHA-256, each read and verified once."""
     used = {card.trunk: card for card in cards}
     return {trunk.sha256: store.read_trunk(trunk.sha256, card.trunk_network()) for trunk, card in used.items() if trunk}
 
