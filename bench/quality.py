@@ -34,6 +34,17 @@ RECIPES = {  # name: (weights or the recipe to go on from, settings, seeds)
     "lite0, whole network": ("lite0, trunk through s7", FINE_TUNE, 3),
     "b0 of torchvision, trunk through s7": ("b0", FROZEN, 3),
     "b0 of torchvision, whole network": ("b0 of torchvision, trunk through s7", FINE_TUNE, 1),
+    # What a trunk costs by where it ends: smaller photos, so that four easy classes leave something to lose.
+    "96 px, trunk through s7": ("lite0", (*FROZEN, "model.size=96"), 3),
+    **{
+        f"96 px, trunk through s{cut}": (
+            "96 px, trunk through s7",
+            (*FINE_TUNE, "model.size=96", f"model.trunk_through=s{cut}"),
+            3,
+        )
+        for cut in (6, 5, 4, 3, 2)
+    },
+    "96 px, whole network": ("96 px, trunk through s7", (*FINE_TUNE, "model.size=96"), 3),
 }
 
 Results = dict[str, dict[str, Any]]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from prohibit_jax.models.ops import convolve, depthwise, pointwise
+from prohibit_jax.models.ops import OPS, Ops
 from prohibit_jax.types import Activations
 
 
@@ -77,10 +77,11 @@ class ConvNorm(nnx.Module):
         shape: tuple[int, ...],
         arch: Architecture,
         folded: bool,
+        ops: Ops,
         rngs: nnx.Rngs,
         stride: int = 1,
     ) -> None:
-        self.kind, self.stride, self.padding = kind, stride, arch.padding
+        self.kind, self.stride, self.padding, self.ops = kind, stride, arch.padding, ops
         self.kernel = nnx.Param(jnp.zeros(shape))
         if folded:
             self.bias = nnx.Param(jnp.zeros(shape[-1]))
@@ -91,46 +92,57 @@ class ConvNorm(nnx.Module):
     def __call__(self, x: Activations, batch_statistics: bool) -> jax.Array:
         kernel = self.kernel[...]
         if self.kind == "dense":
-            x = convolve(x, kernel, self.stride, self.padding)
+            x = self.ops.convolve(x, kernel, self.stride, self.padding)
         elif self.kind == "pointwise":
-            x = pointwise(x, kernel)
+            x = self.ops.pointwise(x, kernel)
         else:
-            x = depthwise(x, kernel, self.stride, self.padding)
-        return x + self.bias[...] if self.folded else self.norm(x, use_running_average=not batch_statistics)
+            x = self.ops.depthwise(x, kernel, self.stride, self.padding)
+        return (
+            self.ops.add(x, self.bias[...]) if self.folded else self.norm(x, use_running_average=not batch_statistics)
+        )
 
 
 class SqueezeExcite(nnx.Module):
     """Scales channels by a gate computed from their means (Hu et al., arXiv 1709.01507)."""
 
-    def __init__(self, channels: int, hidden: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, channels: int, hidden: int, ops: Ops, rngs: nnx.Rngs) -> None:
+        self.ops = ops
         self.reduce = nnx.Linear(channels, hidden, rngs=rngs)
         self.expand = nnx.Linear(hidden, channels, rngs=rngs)
 
     def __call__(self, x: Activations) -> Activations:
-        gate = jax.nn.sigmoid(self.expand(jax.nn.silu(self.reduce(x.mean((1, 2))))))
-        return x * gate[:, None, None, :]
+        hidden = self.ops.activate(self.reduce(self.ops.mean(x)), "silu")
+        return self.ops.scale(x, self.ops.sigmoid(self.expand(hidden)))
 
 
 class Block(nnx.Module):
     """MBConv: expand, depthwise, squeeze-excite, project, and the residual where shapes allow it."""
 
     def __init__(
-        self, arch: Architecture, stage: Stage, inputs: int, outputs: int, stride: int, folded: bool, rngs: nnx.Rngs
+        self,
+        arch: Architecture,
+        stage: Stage,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        folded: bool,
+        ops: Ops,
+        rngs: nnx.Rngs,
     ) -> None:
         hidden = inputs * stage.expand
         if stage.expand > 1:
-            self.expand = ConvNorm("pointwise", (inputs, hidden), arch, folded, rngs)
-        self.depthwise = ConvNorm("depthwise", (stage.kernel, stage.kernel, hidden), arch, folded, rngs, stride)
+            self.expand = ConvNorm("pointwise", (inputs, hidden), arch, folded, ops, rngs)
+        self.depthwise = ConvNorm("depthwise", (stage.kernel, stage.kernel, hidden), arch, folded, ops, rngs, stride)
         if arch.squeeze_excite:
-            self.squeeze = SqueezeExcite(hidden, max(1, inputs // 4), rngs)
-        self.project = ConvNorm("pointwise", (hidden, outputs), arch, folded, rngs)
+            self.squeeze = SqueezeExcite(hidden, max(1, inputs // 4), ops, rngs)
+        self.project = ConvNorm("pointwise", (hidden, outputs), arch, folded, ops, rngs)
         self.expands, self.squeezes = stage.expand > 1, arch.squeeze_excite
         self.residual = stride == 1 and inputs == outputs
-        self.activation = arch.activation
+        self.activation, self.ops = arch.activation, ops
 
     def __call__(self, x: Activations, batch_statistics: bool) -> jax.Array:
-        y = activate(self.expand(x, batch_statistics), self.activation) if self.expands else x
-        y = activate(self.depthwise(y, batch_statistics), self.activation)
+        y = self.ops.activate(self.expand(x, batch_statistics), self.activation) if self.expands else x
+        y = self.ops.activate(self.depthwise(y, batch_statistics), self.activation)
         if self.squeezes:
             y = self.squeeze(y)
         y = self.project(y, batch_statistics)
@@ -140,14 +152,14 @@ class Block(nnx.Module):
 class Top(nnx.Module):
     """The last 1x1 convolution, the mean over positions, dropout in training, and the outputs' linear layer."""
 
-    def __init__(self, arch: Architecture, inputs: int, folded: bool, rngs: nnx.Rngs) -> None:
+    def __init__(self, arch: Architecture, inputs: int, folded: bool, ops: Ops, rngs: nnx.Rngs) -> None:
         channels = TOP_CHANNELS if arch.name.startswith("efficientnet_lite") else arch.channels(TOP_CHANNELS)
-        self.conv = ConvNorm("pointwise", (inputs, channels), arch, folded, rngs)
+        self.conv = ConvNorm("pointwise", (inputs, channels), arch, folded, ops, rngs)
         self.classifier = nnx.Linear(channels, arch.outputs, rngs=rngs)
-        self.activation, self.dropout = arch.activation, arch.dropout
+        self.activation, self.dropout, self.ops = arch.activation, arch.dropout, ops
 
     def __call__(self, x: Activations, batch_statistics: bool, dropout_key: jax.Array | None) -> jax.Array:
-        x = activate(self.conv(x, batch_statistics), self.activation).mean((1, 2))
+        x = self.ops.mean(self.ops.activate(self.conv(x, batch_statistics), self.activation))
         if dropout_key is not None and self.dropout > 0:
             keep = jax.random.bernoulli(dropout_key, 1 - self.dropout, x.shape)
             x = jnp.where(keep, x / (1 - self.dropout), 0.0)
@@ -163,21 +175,27 @@ class EfficientNet(nnx.Module):
     """
 
     def __init__(
-        self, arch: Architecture, stages: tuple[str, ...] = STAGES, *, folded: bool = False, rngs: nnx.Rngs
+        self,
+        arch: Architecture,
+        stages: tuple[str, ...] = STAGES,
+        *,
+        folded: bool = False,
+        ops: Ops = OPS,
+        rngs: nnx.Rngs,
     ) -> None:
         scale_ends = not arch.name.startswith("efficientnet_lite")  # Lite keeps stem and top at their base widths
         stem = arch.channels(STEM_CHANNELS) if scale_ends else STEM_CHANNELS
-        self.stages, self.activation = stages, arch.activation
+        self.stages, self.activation, self.ops = stages, arch.activation, ops
         if "stem" in stages:
-            self.stem = ConvNorm("dense", (3, 3, 3, stem), arch, folded, rngs, stride=2)
+            self.stem = ConvNorm("dense", (3, 3, 3, stem), arch, folded, ops, rngs, stride=2)
         inputs = stem
         for name, stage in TABLE.items():
             outputs = arch.channels(stage.channels)
             if name in stages:
-                setattr(self, name, _blocks(arch, stage, inputs, outputs, folded, rngs))
+                setattr(self, name, _blocks(arch, stage, inputs, outputs, folded, ops, rngs))
             inputs = outputs
         if "top" in stages:
-            self.top = Top(arch, inputs, folded, rngs)
+            self.top = Top(arch, inputs, folded, ops, rngs)
 
     def __call__(
         self, x: Activations, *, batch_statistics: bool = False, dropout_key: jax.Array | None = None
@@ -191,7 +209,7 @@ class EfficientNet(nnx.Module):
     ) -> jax.Array:
         """Applies one stage: `stem`, `s1` to `s7` or `top`."""
         if stage == "stem":
-            return activate(self.stem(x, batch_statistics), self.activation)
+            return self.ops.activate(self.stem(self.ops.enter(x), batch_statistics), self.activation)
         if stage == "top":
             return self.top(x, batch_statistics, dropout_key)
         for block in getattr(self, stage):
@@ -200,14 +218,9 @@ class EfficientNet(nnx.Module):
 
 
 def _blocks(
-    arch: Architecture, stage: Stage, inputs: int, outputs: int, folded: bool, rngs: nnx.Rngs
+    arch: Architecture, stage: Stage, inputs: int, outputs: int, folded: bool, ops: Ops, rngs: nnx.Rngs
 ) -> nnx.List[Block]:
     repeats = -int(-arch.depth * stage.repeats // 1)
-    first = Block(arch, stage, inputs, outputs, stage.stride, folded, rngs)
-    rest = [Block(arch, stage, outputs, outputs, 1, folded, rngs) for _ in range(repeats - 1)]
+    first = Block(arch, stage, inputs, outputs, stage.stride, folded, ops, rngs)
+    rest = [Block(arch, stage, outputs, outputs, 1, folded, ops, rngs) for _ in range(repeats - 1)]
     return nnx.List([first, *rest])
-
-
-def activate(x: jax.Array, name: str) -> jax.Array:
-    """SiLU, x * sigmoid(x), or ReLU6, min(max(x, 0), 6)."""
-    return jax.nn.silu(x) if name == "silu" else jnp.clip(x, 0.0, 6.0)

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from prohibit_jax.models.efficientnet import STAGES, Architecture, EfficientNet
+from prohibit_jax.models.ops import OPS, Ops
 from prohibit_jax.types import Activations, InputError, Pixels, Preprocessing, Variables
 
 
@@ -65,6 +66,7 @@ def apply(
     *,
     batch_statistics: bool = False,
     dropout_key: jax.Array | None = None,
+    ops: Ops = OPS,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Runs the network: (its output, the batch-norm statistics after it).
 
@@ -74,8 +76,9 @@ def apply(
         batch_statistics: normalise by the batch's own statistics and move the running ones towards them, as in
             training from scratch; else by the running ones, which come back unchanged.
         dropout_key: drops features before the classifier; None, as outside training, drops none.
+        ops: how the operations are lowered; between a trunk and its head, in one layout.
     """
-    graph, abstract = _definition(network)
+    graph, abstract = _definition(network, ops)
     flat = [(path, leaf.replace(variables[".".join(map(str, path))])) for path, leaf in nnx.to_flat_state(abstract)]
     module = nnx.merge(graph, nnx.from_flat_state(flat), copy=True)
     output = module(x, batch_statistics=batch_statistics, dropout_key=dropout_key)
@@ -114,10 +117,10 @@ def flatten(state: Any) -> dict[str, Any]:
     return {".".join(map(str, path)): leaf.get_raw_value() for path, leaf in nnx.to_flat_state(state)}
 
 
-def _module(network: Network, rngs: nnx.Rngs) -> EfficientNet:
-    return EfficientNet(network.arch, network.stages, folded=network.folded, rngs=rngs)
+def _module(network: Network, ops: Ops, rngs: nnx.Rngs) -> EfficientNet:
+    return EfficientNet(network.arch, network.stages, folded=network.folded, ops=ops, rngs=rngs)
 
 
 @cache
-def _definition(network: Network) -> tuple[nnx.GraphDef[EfficientNet], nnx.State[Any, Any]]:
-    return nnx.split(nnx.eval_shape(lambda: _module(network, nnx.Rngs(0))))
+def _definition(network: Network, ops: Ops = OPS) -> tuple[nnx.GraphDef[EfficientNet], nnx.State[Any, Any]]:
+    return nnx.split(nnx.eval_shape(lambda: _module(network, ops, nnx.Rngs(0))))

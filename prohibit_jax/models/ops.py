@@ -1,13 +1,15 @@
-"""The primitive operations that every network here is made of, in the form that XLA runs fast.
+"""The primitive operations that every network here is made of: one definition of a network, one lowering a compiler.
 
-`jax.vmap` turns a convolution with batched kernels into a grouped one, which XLA's CPU back end runs 10 to 40 times
-slower than the same arithmetic written as matrix products and shifted multiply-adds (docs/speed.md has the table).
-So 1x1 convolutions are matrix products and depthwise ones sums of shifted products, with a gradient of our own.
+`Ops` is the reference, in the form that XLA runs fast. `jax.vmap` turns a convolution with batched kernels into a
+grouped one, which XLA's CPU back end runs 10 to 40 times slower than the same arithmetic written as matrix products
+and shifted multiply-adds (docs/speed.md has the table). So 1x1 convolutions are matrix products and depthwise ones sums
+of shifted products, with a gradient of our own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -15,6 +17,53 @@ import jax.numpy as jnp
 from jax import lax
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Ops:
+    """The operations on activations [b, h, w, c]; another compiler's lowering overrides what it wants otherwise.
+
+    Only these methods know the layout: whatever a subclass makes of `enter`, its other methods take and return.
+    """
+
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Normalised photos [b, h, w, 3] in the layout of the activations."""
+        return x
+
+    def convolve(self, x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax.Array:
+        """A dense convolution by [kh, kw, c, d]."""
+        return convolve(x, kernel, stride, padding)
+
+    def pointwise(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """A 1x1 convolution by [c, d]."""
+        return pointwise(x, kernel)
+
+    def depthwise(self, x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax.Array:
+        """A depthwise convolution by [k, k, c]."""
+        return depthwise(x, kernel, stride, padding)
+
+    def add(self, x: jax.Array, bias: jax.Array) -> jax.Array:
+        """Adds [c] to every position."""
+        return x + bias
+
+    def scale(self, x: jax.Array, gate: jax.Array) -> jax.Array:
+        """Multiplies every position by [b, c]."""
+        return x * gate[:, None, None, :]
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        """The mean over positions, [b, c]."""
+        return x.mean((1, 2))
+
+    def sigmoid(self, x: jax.Array) -> jax.Array:
+        """1 / (1 + exp(-x))."""
+        return jax.nn.sigmoid(x)
+
+    def activate(self, x: jax.Array, name: str) -> jax.Array:
+        """SiLU, x * sigmoid(x), or ReLU6, min(max(x, 0), 6)."""
+        return x * self.sigmoid(x) if name == "silu" else jnp.clip(x, 0.0, 6.0)
+
+
+OPS = Ops()
 
 
 def pads(height: int, width: int, kernel: int, stride: int, padding: str) -> Pads:

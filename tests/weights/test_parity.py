@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from prohibit_jax.models.efficientnet import STAGES, Architecture, EfficientNet, activate
+from prohibit_jax.models.efficientnet import STAGES, Architecture, EfficientNet
+from prohibit_jax.models.ops import OPS
 from prohibit_jax.types import Variables
 from prohibit_jax.weights.convert import Publisher, convert, recognise
 from prohibit_jax.weights.imported import Weights, import_file, load
@@ -45,7 +46,7 @@ def random_weights(publisher: Publisher, name: str, golden: Any) -> Weights:
 def run(graph: nnx.GraphDef[Any], after: str | None, state: Any, x: jax.Array) -> jax.Array:
     module = nnx.merge(graph, state)
     y = module(x, False, None) if after is None else module(x, False)
-    return activate(y, after) if after in ("silu", "relu6") else y
+    return OPS.activate(y, after) if after in ("silu", "relu6") else y
 
 
 def layers(arch: Architecture, variables: Variables, x: Any) -> dict[str, np.ndarray]:
