@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, table
+from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, remark, table
+
+WAITED = 0.1
+"""A scorer that waits for photos for a larger share of its time has a bottleneck before it."""
 
 
 def score(
@@ -25,8 +28,19 @@ def score(
         summary = score_source(bundle, open_source(data), out, store, line("scoring"))
     rows = [[name, *(str(count) for count in counts.values())] for name, counts in summary.bands.items()]
     answer(
-        {"out": str(out), "photos": summary.photos, "errors": summary.errors, "bands": summary.bands},
+        {
+            "out": str(out),
+            "photos": summary.photos,
+            "errors": summary.errors,
+            "bands": summary.bands,
+            "seconds": {"waiting": round(summary.clock.waiting, 3), "scoring": round(summary.clock.scoring, 3)},
+        },
         as_json,
         table(f"{summary.photos} photos, {summary.errors} with errors", ["class", "pass", "review", "block"], rows),
         f"scores are in {out}",
     )
+    if summary.waited > WAITED:
+        remark(
+            f"the scorer waited for photos {summary.waited:.0%} of the time: reading and decoding them is the "
+            "bottleneck; more cores or smaller photos would help"
+        )

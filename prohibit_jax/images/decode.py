@@ -63,15 +63,18 @@ def decode(data: bytes, limits: Limits = Limits(), target: int | None = None) ->
     JPEG, PNG, WebP, GIF, BMP and TIFF. With `target`, the edge of the square that the photo is to become, a JPEG is
     decoded at 1/2, 1/4 or 1/8 of its size where both edges stay at least twice that long.
     """
+    return np.asarray(upright(data, limits, target))
+
+
+def upright(data: bytes, limits: Limits = Limits(), target: int | None = None) -> Image.Image:
+    """`decode` that leaves the pixels with Pillow, mode RGB: each way between it and NumPy is a copy of them all."""
     image = _open(data, limits)
     with _reading(image.format):
         if target is not None:
             image.draft(None, (2 * target, 2 * target))
         orientation = _orientation(image)
         rgb = _rgb(image)
-        if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
-        return np.asarray(rgb)
+        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
 def probe(data: bytes, limits: Limits = Limits()) -> tuple[int, int]:

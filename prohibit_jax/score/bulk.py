@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from time import perf_counter
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -56,6 +57,14 @@ class Record:
     scores: np.ndarray | None = None  # float32 [k], calibrated probabilities in the order of the scorer's classes
 
 
+@dataclass
+class Clock:
+    """Where a stream's time went, in seconds; whoever takes the records in between takes time beside."""
+
+    waiting: float = 0.0  # for photos to be read and decoded, as far as that was not done while others were scored
+    scoring: float = 0.0
+
+
 def score_items(
     scorer: Scorer,
     source: Source,
@@ -63,16 +72,18 @@ def score_items(
     *,
     limits: Limits | None = None,
     threads: int | None = None,
+    clock: Clock | None = None,
 ) -> Generator[Record]:
     """Scores a source's photos, all or those of `rows`, and yields their records in that order.
 
     Args:
         limits: on bytes and pixels of a photo, by default those of `images.decode`.
         threads: that decode, by default one a core.
+        clock: is told where the time goes.
     """
     numbers = range(len(source.items)) if rows is None else rows
     photos = ((source.items[i].path, partial(source.read, i)) for i in numbers)
-    return score_stream(scorer, photos, limits=limits, threads=threads)
+    return score_stream(scorer, photos, limits=limits, threads=threads, clock=clock)
 
 
 def score_stream(
@@ -81,11 +92,13 @@ def score_stream(
     *,
     limits: Limits | None = None,
     threads: int | None = None,
+    clock: Clock | None = None,
 ) -> Generator[Record]:
     """Scores (path, function that reads its bytes) pairs as they come and yields their records in that order.
 
     A photo that cannot be read or decoded becomes a record with its error.
     """
+    clock = clock or Clock()
     batch = scorer.batch_sizes[-1]
     prepare = partial(_prepare, sizes=scorer.sizes, limits=limits or Limits())
     pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
@@ -93,12 +106,14 @@ def score_stream(
     stream = iter(photos)
     try:
         while True:
+            begun = perf_counter()
             room = AHEAD * batch - len(waiting)
             waiting.extend(pool.submit(prepare, path, read) for path, read in islice(stream, room))
             if not waiting:
                 return
             window = [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
-            yield from _scored(scorer, window)
+            clock.waiting += perf_counter() - begun
+            yield from _scored(scorer, window, clock)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -119,9 +134,11 @@ def _prepare(
         return replace(record, error=" ".join(text.split()) or type(error).__name__), {}
 
 
-def _scored(scorer: Scorer, window: Sequence[tuple[Record, dict[int, Photo]]]) -> Iterator[Record]:
+def _scored(scorer: Scorer, window: Sequence[tuple[Record, dict[int, Photo]]], clock: Clock) -> Iterator[Record]:
     sound = [pixels for record, pixels in window if record.error is None]
     if sound:
+        begun = perf_counter()
         scores = iter(scorer({size: np.stack([pixels[size] for pixels in sound]) for size in scorer.sizes}))
+        clock.scoring += perf_counter() - begun
     for record, _ in window:
         yield record if record.error is not None else replace(record, scores=next(scores))

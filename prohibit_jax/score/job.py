@@ -10,7 +10,7 @@ from etils import epath
 
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.score.bands import Band, band
-from prohibit_jax.score.bulk import Record, Source, score_items
+from prohibit_jax.score.bulk import Clock, Record, Source, score_items
 from prohibit_jax.score.scorer import BATCH_SIZES, load_scorer
 from prohibit_jax.score.table import write_scores
 
@@ -24,6 +24,12 @@ class Summary:
     photos: int
     errors: int
     bands: dict[str, dict[Band, int]]
+    clock: Clock
+
+    @property
+    def waited(self) -> float:
+        """The share of its time, 0 to 1, that the scorer had nothing to score: photos were read and decoded."""
+        return self.clock.waiting / max(self.clock.waiting + self.clock.scoring, 1e-9)
 
 
 def score_source(
@@ -49,9 +55,10 @@ def score_source(
     thresholds = list(scorer.thresholds.items())
     counts: dict[str, Counter[Band]] = {name: Counter() for name, _ in thresholds}
     seen: Counter[str] = Counter()
+    clock = Clock()
 
     def counted() -> Iterator[Record]:
-        for record in score_items(scorer, source):
+        for record in score_items(scorer, source, clock=clock):
             seen["photos"] += 1
             if record.scores is None:
                 seen["errors"] += 1
@@ -63,4 +70,4 @@ def score_source(
 
     write_scores(out, counted(), scorer.bundle)
     bands = {name: {kind: found[kind] for kind in BANDS} for name, found in counts.items()}
-    return Summary(seen["photos"], seen["errors"], bands)
+    return Summary(seen["photos"], seen["errors"], bands, clock)

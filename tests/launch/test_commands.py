@@ -178,10 +178,37 @@ def test_train_evaluate_bundle_score(
     scored = launch("score", "--bundle", "prod", "--data", trained.source, "--out", out, "--json").result
     assert (scored["out"], scored["photos"], scored["errors"]) == (str(out), 3 * COUNT + 3, 3)
     assert all(sum(bands.values()) == 3 * COUNT for bands in scored["bands"].values())
+    assert scored["seconds"].keys() == {"waiting", "scoring"}
     assert read_scores(out).classes == tuple(scored["bands"]) == ("cash", "cup")
 
 
-def test_what_a_person_is_shown(launch: Launch, store: Store, trained: Trained, tmp_path: Path) -> None:
+def test_a_network_of_several_classes(launch: Launch, store: Store, trained: Trained, tmp_path: Path) -> None:
+    where, file = ("--store", str(store.root)), tmp_path / "all.toml"
+    file.write_text(
+        '[class]\nname = "all"\nclasses = {weapon = ["gun"], money = ["cash"]}\n[train]\nloss = "softmax"\n'
+        "epochs = 1\nsteps_per_epoch = 2\nbatch = 8\n[data]\nworkers = 0\n[evaluate]\nbootstrap = 20\n"
+        '[model]\nweights = "tiny"\ntrunk_through = "s5"\nsize = 32\n'
+    )
+    arguments = ("train", "--config", file, "--data", trained.source, *where)
+    said = launch(*arguments, "--json").result
+    assert (said["head"], list(said["metrics"]["classes"])) == ("all@1", ["weapon", "money"])
+    judged = launch("evaluate", "--class", "all", "--data", trained.source, *where, "--json").result
+    assert judged["mean_average_precision"].keys() == {"value", "low", "high"}
+    assert judged["classes"]["money"]["positives"] == COUNT
+    shown = launch("evaluate", "--class", "all", "--data", trained.source, *where)
+    assert "average precision of money" in shown.out
+    refused(launch("bundle", "--out", "new", "--heads", "cash,all", *where), "head all@1: one network of 2 classes")
+    assert [line["class"] for line in launch("bundle", "--out", "new", "--json", *where).result["heads"]] == [
+        "cash",
+        "cup",
+        "weapon",
+    ]
+    refused(launch(*arguments, "--class", "other"), "class.name is 'all', the command says 'other'")
+
+
+def test_what_a_person_is_shown(
+    launch: Launch, store: Store, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     where, out = ("--store", str(store.root)), tmp_path / "the [new] scores.parquet"  # brackets are no markup
     said = launch("evaluate", "--class", "cup", "--data", trained.source, *where)
     assert said.code == 0
@@ -190,8 +217,10 @@ def test_what_a_person_is_shown(launch: Launch, store: Store, trained: Trained, 
     said = launch("bundle", "--out", "other", *where)
     assert said.code == 0
     assert all(name in said.out for name in ("bundle other", "cash", "cup", "weapon"))
+    monkeypatch.setattr("launch.score.WAITED", 0)
     said = launch("score", "--bundle", "prod", "--data", trained.source, "--out", out, *where)
     assert said.code == 0
+    assert "the scorer waited for photos" in said.err
     assert "123 photos, 3 with errors" in said.out
     assert f"scores are in {out}" in said.out
 

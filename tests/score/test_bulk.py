@@ -12,7 +12,8 @@ import pytest
 
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.images.resize import load
-from prohibit_jax.score.bulk import AHEAD, score_items, score_stream
+from prohibit_jax.score import bulk
+from prohibit_jax.score.bulk import AHEAD, Clock, score_items, score_stream
 from prohibit_jax.score.scorer import Scorer
 from tests.bundle.twin import SIZE
 from tests.score.listing import BROKEN, Listing, png
@@ -85,6 +86,27 @@ def test_at_most_a_few_batches_are_held(pair: Scorer) -> None:
     records.close()
     assert most <= AHEAD * pair.batch_sizes[-1]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_the_clock_tells_waiting_from_scoring(pair: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, score = 0.0, Scorer.__call__
+
+    def read() -> bytes:
+        nonlocal now
+        now += 3
+        return png(0)
+
+    def slow(scorer: Scorer, images: dict[int, np.ndarray]) -> np.ndarray:
+        nonlocal now
+        now += 5
+        return score(scorer, images)
+
+    monkeypatch.setattr(bulk, "perf_counter", lambda: now)
+    monkeypatch.setattr(Scorer, "__call__", slow)
+    clock = Clock()
+    for _ in score_stream(pair, [("a.png", read)] * 4, threads=1, clock=clock):
+        now += 100  # what is done with the records is nobody's waiting
+    assert clock == Clock(waiting=12.0, scoring=5.0)
 
 
 def test_an_error_that_is_a_bug_is_not_hidden(pair: Scorer) -> None:

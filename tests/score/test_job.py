@@ -52,6 +52,7 @@ def test_every_photo_becomes_a_row(store: Store, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
     assert (summary.photos, summary.errors) == (6, 2)
+    assert 0 < summary.waited < 1
     for column, name in enumerate(scorer.classes):
         kinds = [band(score, scorer.thresholds[name]) for score in expected[:, column].tolist()]
         assert summary.bands[name] == {kind: kinds.count(kind) for kind in BANDS}
@@ -59,7 +60,7 @@ def test_every_photo_becomes_a_row(store: Store, tmp_path: Path) -> None:
 
 def test_a_source_of_broken_photos_only(store: Store, tmp_path: Path) -> None:
     summary = score_source("prod", Listing(tuple(BROKEN.values())), tmp_path / "scores.parquet", store)
-    assert (summary.photos, summary.errors) == (3, 3)
+    assert (summary.photos, summary.errors, summary.waited) == (3, 3, 1)
     assert summary.bands == {name: dict.fromkeys(BANDS, 0) for name in ("cash", "weapon")}
 
 
