@@ -11,6 +11,12 @@ CONVOLUTION = 1e-5
 ONE_LAYER = 1e-6
 """Of the largest value, the same network cut, stacked or compiled otherwise: rounding of fused float32 operations."""
 
+STACKED = 1e-5
+"""Of the largest logit, the same heads stacked, cut into turns or shared out over devices otherwise."""
+
+HALF = 0.2
+"""Of the largest logit of random networks, which double every error a few times: bfloat16 against float32 products."""
+
 SERVED = 5e-5
 """Of the logits' scale, the network as trained against the folded and stacked one that serves: 1e-7 to 1e-5 seen."""
 

@@ -146,7 +146,7 @@ class Block(nnx.Module):
         if self.squeezes:
             y = self.squeeze(y)
         y = self.project(y, batch_statistics)
-        return x + y if self.residual else y
+        return self.ops.join(x, y) if self.residual else y
 
 
 class Top(nnx.Module):

@@ -8,7 +8,7 @@ of shifted products, with a gradient of our own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,40 +50,66 @@ class Ops:
         """Multiplies every position by [b, c]."""
         return x * gate[:, None, None, :]
 
+    def join(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """A residual sum."""
+        return x + y
+
     def mean(self, x: jax.Array) -> jax.Array:
         """The mean over positions, [b, c]."""
         return x.mean((1, 2))
+
+    def max_pool(self, x: jax.Array, size: int, stride: int) -> jax.Array:
+        """The maximum of every `size` x `size` window that lies within the input."""
+        window = ((1, size, size, 1), (1, stride, stride, 1), "VALID")
+        largest: jax.Array = lax.reduce_window(x, -jnp.inf, lax.max, *window)
+        return largest
+
+    def mean_pool(self, x: jax.Array, size: int) -> jax.Array:
+        """The mean of the `size` x `size` window around each position, of what there is of it at the edges."""
+        window = ((1, size, size, 1), (1, 1, 1, 1), "SAME")
+        total: jax.Array = lax.reduce_window(x, 0.0, lax.add, *window)
+        count: jax.Array = lax.reduce_window(jnp.ones((1, *x.shape[1:3], 1), x.dtype), 0.0, lax.add, *window)
+        return total / count
+
+    def concat(self, parts: Sequence[jax.Array]) -> jax.Array:
+        """The channels of all parts, in order."""
+        return jnp.concatenate(parts, axis=-1)
 
     def sigmoid(self, x: jax.Array) -> jax.Array:
         """1 / (1 + exp(-x))."""
         return jax.nn.sigmoid(x)
 
     def activate(self, x: jax.Array, name: str) -> jax.Array:
-        """SiLU, x * sigmoid(x), or ReLU6, min(max(x, 0), 6)."""
-        return x * self.sigmoid(x) if name == "silu" else jnp.clip(x, 0.0, 6.0)
+        """SiLU, x * sigmoid(x), ReLU, max(x, 0), or ReLU6, min(max(x, 0), 6)."""
+        if name == "silu":
+            return x * self.sigmoid(x)
+        return jax.nn.relu(x) if name == "relu" else jnp.clip(x, 0.0, 6.0)
 
 
 OPS = Ops()
 
 
 def pads(height: int, width: int, kernel: int, stride: int, padding: str) -> Pads:
-    """Zeros around a `height` x `width` input: ((top, bottom), (left, right)); the output is ceil(n / stride) long.
+    """Zeros around a `height` x `width` input of a square kernel: ((top, bottom), (left, right)), as `pad` says."""
+    return pad(height, kernel, stride, padding), pad(width, kernel, stride, padding)
+
+
+def pad(n: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
+    """Zeros before and after an axis of `n`; the output is ceil(n / stride) long, but for `valid`, which adds none.
 
     `same` is TensorFlow's rule, which puts the odd zero last; `torch` puts `kernel // 2` first. They differ only where
     the stride is 2 and the input even.
     """
-
-    def one(n: int) -> tuple[int, int]:
-        total = max((-(-n // stride) - 1) * stride + kernel - n, 0)
-        before = kernel // 2 if padding == "torch" else total // 2
-        return before, max(total - before, 0)
-
-    return one(height), one(width)
+    if padding == "valid":
+        return 0, 0
+    total = max((-(-n // stride) - 1) * stride + kernel - n, 0)
+    before = kernel // 2 if padding == "torch" else total // 2
+    return before, max(total - before, 0)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax.Array:
-    """A dense convolution, [b, h, w, c] by [k, k, c, d]; under `vmap` with a shared `x` it stays a dense one."""
-    window = pads(x.shape[1], x.shape[2], kernel.shape[0], stride, padding)
+    """A dense convolution, [b, h, w, c] by [kh, kw, c, d]; under `vmap` with a shared `x` it stays a dense one."""
+    window = [pad(n, size, stride, padding) for n, size in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
     return lax.conv_general_dilated(x, kernel, (stride, stride), window, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -97,13 +123,23 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax
     return _depthwise(x, kernel, stride, pads(x.shape[1], x.shape[2], kernel.shape[0], stride, padding))
 
 
-def _shifted(x: jax.Array, size: int, stride: int, window: Pads) -> Iterator[tuple[int, int, jax.Array]]:
-    """Yields (i, j, the input that kernel row i and column j meet), for every tap of a `size` x `size` kernel."""
-    h, w = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    x = jnp.pad(x, ((0, 0), *window, (0, 0)))
+def taps(padded: jax.Array, size: int, stride: int, outputs: tuple[int, int]) -> Iterator[tuple[int, int, jax.Array]]:
+    """Yields (i, j, the part of [b, h, w, c] that kernel row i and column j meet) for every tap of a square kernel.
+
+    Args:
+        padded: the input with its zeros.
+        size: of the kernel.
+        outputs: height and width of the output, and of each part.
+    """
+    h, w = outputs
     for i in range(size):
         for j in range(size):
-            yield i, j, x[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
+            yield i, j, padded[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
+
+
+def _shifted(x: jax.Array, size: int, stride: int, window: Pads) -> Iterator[tuple[int, int, jax.Array]]:
+    outputs = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
+    return taps(jnp.pad(x, ((0, 0), *window, (0, 0))), size, stride, outputs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -1,9 +1,9 @@
 """The one way from pixels to probabilities: the service, bulk scoring, evaluation and queries all enter here.
 
-What is promised about bits (tests/score/test_scorer.py holds it to that): on one machine, with the same classes in the
-same order and the same batch sizes, a class's column depends on its own head and on the photos alone, so that replacing
-another head changes no bit of it. The number of heads and the padded batch size choose among compiled programs, which
-may add the same numbers in another order: across those, columns agree to float32 rounding only.
+What is promised about bits (tests/score/test_scorer.py holds it to that): on one machine, with the same compiler,
+precision and batch sizes, replacing a head or adding a class in a free slot changes no bit of any other column. The
+number of slots and the padded batch size choose among compiled programs, which may add the same numbers in another
+order: across those, columns agree to float32 rounding only.
 """
 
 from __future__ import annotations
@@ -19,21 +19,38 @@ from etils import epath
 from prohibit_jax.bundle.card import Card
 from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, read_bundle
 from prohibit_jax.bundle.store import Head, Store, open_store
-from prohibit_jax.score.stack import Folded, Plan, Weights, fold_head, fold_trunk, stack
-from prohibit_jax.score.xla import Run, compile_plan
-from prohibit_jax.types import HeadRef, Images, InputError, Scores, Thresholds, Variables
+from prohibit_jax.score.engine import Compiler, Engine, Precision, cache_folder, engine_of
+from prohibit_jax.score.stack import Folded, Plan, arrange, fold_head, fold_trunk
+from prohibit_jax.types import HeadRef, Images, InputError, Scores, Thresholds, Variables, sigmoid
 
 BATCH_SIZES = (1, 5, 32)
 T = TypeVar("T")
 
 
-def load_scorer(name: str, store: Store | epath.PathLike = "store", batch_sizes: Sequence[int] = BATCH_SIZES) -> Scorer:
-    """The scorer of the bundle `name`; every file is verified against the hashes that its lock file pins.
+def load_scorer(
+    name: str,
+    store: Store | epath.PathLike = "store",
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    *,
+    spare: int = 0,
+    compiler: Compiler = "auto",
+    precision: Precision = "float32",
+    mesh: jax.sharding.Mesh | None = None,
+) -> Scorer:
+    """The scorer of the bundle `name`, ready: everything is compiled, and no later call compiles.
+
+    Every file is verified against the hashes that the bundle's lock file pins. What was compiled is kept in the user's
+    cache folder (`PROHIBIT_CACHE`) for the next start.
 
     Args:
         name: of `bundles/NAME.json`.
         store: folder or object-store address.
         batch_sizes: numbers of photos to compile for; others are padded to the next, or cut at the largest.
+        spare: classes that `add` can take without compiling; the next as many are compiled in the background.
+        compiler: `auto` is OpenVINO on a CPU where it is installed (extra `cpu`), else XLA.
+        precision: `bfloat16` multiplies in bfloat16 and adds in float32.
+        mesh: devices that share the work, with axes `heads` and `photos`, as `jax.make_mesh((4, 2), ("heads",
+            "photos"))`; one device by default.
 
     Raises InputError in one line if anything is missing, damaged or foreign.
     """
@@ -41,19 +58,35 @@ def load_scorer(name: str, store: Store | epath.PathLike = "store", batch_sizes:
     bundle = read_bundle(store, name)
     heads = [store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256) for pin in bundle.pins]
     trunks = read_trunks(store, [head.card for head in heads])
-    scorer = scorer_of(heads, trunks, batch_sizes)
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
+    scorer = scorer_of(heads, trunks, batch_sizes, spare=spare, compiler=compiler, precision=precision, mesh=mesh)
+    scorer.warm()
     return replace(scorer, bundle=bundle, _store=store)
 
 
 def scorer_of(
-    heads: Sequence[Head], trunks: Mapping[str, Variables], batch_sizes: Sequence[int] = BATCH_SIZES
+    heads: Sequence[Head],
+    trunks: Mapping[str, Variables],
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    *,
+    spare: int = 0,
+    compiler: Compiler = "auto",
+    precision: Precision = "float32",
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Scorer:
-    """The scorer of heads at hand, published or not; `trunks` are their trunks' variables by SHA-256."""
+    """The scorer of heads at hand, published or not; `trunks` are their trunks' variables by SHA-256.
+
+    It compiles for a number of photos when it first meets it, or all at once by `warm`. The other arguments are those
+    of `load_scorer`.
+    """
     bundle = Bundle("", tuple(Pin.of(head) for head in heads))
     check_bundle(bundle, "scorer")
     sizes = tuple(sorted(set(batch_sizes)))
     if not sizes or sizes[0] < 1:
         raise InputError(f"batch_sizes {tuple(batch_sizes)}: give at least one, each from 1")
+    if spare < 0:
+        raise InputError(f"spare {spare}: give the number of classes to keep room for, from 0")
     cards = tuple(head.card for head in heads)
     folded = tuple(fold_head(head) for head in heads)
     shared = {
@@ -61,8 +94,9 @@ def scorer_of(
         for card in {card.trunk: card for card in cards}.values()
         if card.trunk
     }
-    plan, weights = stack(cards, folded, shared)
-    return Scorer(bundle, sizes, cards, plan, weights, compile_plan(plan), folded, shared, None)
+    plan = arrange(cards, spare)
+    engine = engine_of(plan, folded, shared, sizes, compiler=compiler, precision=precision, mesh=mesh)
+    return Scorer(bundle, cards, engine, spare, folded, shared, None)
 
 
 @dataclass(frozen=True)
@@ -70,13 +104,10 @@ class Scorer:
     """A compiled bundle: photos in, probabilities out. Immutable, and safe to call from several threads."""
 
     bundle: Bundle
-    """Name and pinned heads; after `replace`, of what it scores with now."""
-    batch_sizes: tuple[int, ...]
-    """The numbers of photos that are ever compiled, ascending."""
+    """Name and pinned heads; after `replace` and `add`, of what it scores with now."""
     cards: tuple[Card, ...]
-    plan: Plan
-    _weights: Weights = field(repr=False)
-    _run: Run = field(repr=False)
+    engine: Engine = field(repr=False)
+    spare: int
     _heads: tuple[Folded, ...] = field(repr=False)
     _trunks: Mapping[str, Folded] = field(repr=False)
     _store: Store | None = field(repr=False)
@@ -87,9 +118,19 @@ class Scorer:
         return tuple(card.name for card in self.cards)
 
     @property
+    def plan(self) -> Plan:
+        """The groups of heads that run together."""
+        return self.engine.plan
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Edge lengths of the square inputs that the heads want, ascending, pixels."""
         return self.plan.sizes
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The numbers of photos that are ever compiled, ascending."""
+        return self.engine.batch_sizes
 
     @property
     def thresholds(self) -> dict[str, Thresholds]:
@@ -102,46 +143,78 @@ class Scorer:
         Args:
             images: uint8 [b, size, size, 3]; where `sizes` has several, {size: the same photos at that size}.
         """
-        return self._score(images)[1]
+        scale = np.array([card.calibration.scale for card in self.cards], np.float32)
+        offset = np.array([card.calibration.offset for card in self.cards], np.float32)
+        return sigmoid(self.logits(images) * scale + offset).astype(np.float32)
 
     def logits(self, images: Images | Mapping[int, Images]) -> Scores:
         """What the networks put out before calibration, float32 [b, k]."""
-        return self._score(images)[0]
+        photos = self._checked(images)
+        count = len(photos[self.sizes[0]])
+        places = self.plan.places
+        logits = np.empty((count, len(places)), np.float32)
+        for start, stop, batch in batches(count, self.batch_sizes):
+            part = {size: _padded(array[start:stop], batch) for size, array in photos.items()}
+            logits[start:stop] = self.engine(part)[: stop - start, places]
+        return logits
 
     def warm(self) -> None:
         """Compiles for every batch size, so that no later call does."""
-        for batch in self.batch_sizes:
-            self._score({size: np.zeros((batch, size, size, 3), np.uint8) for size in self.sizes})
+        self.engine.warm()
 
     def replace(self, head: Head | HeadRef | str) -> Scorer:
         """A scorer with this head in its class's place: `replace("weapon@4")`; `"weapon"` is its latest version.
 
-        Every other column is identical to the last bit. Nothing is compiled anew unless the new head differs from the
-        former in architecture, preprocessing or in whom it shares its trunk with. Raises InputError if its class is
-        not in the bundle or it cannot be read.
+        Every other column is identical to the last bit; calls in flight finish on the old one. Nothing is compiled
+        anew unless the new head differs from the former in architecture, preprocessing or in whom it shares its trunk
+        with; OpenVINO, for which weights are part of the program, compiles this head alone, in the background, and the
+        new scorer's first call waits for it. Raises InputError if its class is not in the bundle or it cannot be read.
         """
-        if not isinstance(head, Head):
-            if self._store is None:
-                raise InputError(f"head {head}: this scorer was not loaded from a store; give the head itself")
-            head = self._store.read_head(head)
+        head = self._read(head)
         if head.card.name not in self.classes:
-            raise InputError(f"head {head.ref}: its class is not among {', '.join(self.classes)}; make a new bundle")
+            raise InputError(f"head {head.ref}: its class is not among {', '.join(self.classes)}; use add")
         column = self.classes.index(head.card.name)
-        pins = _with(self.bundle.pins, column, Pin.of(head))
-        cards = _with(self.cards, column, head.card)
-        heads = _with(self._heads, column, fold_head(head))
+        return self._with(
+            _with(self.bundle.pins, column, Pin.of(head)),
+            _with(self.cards, column, head.card),
+            _with(self._heads, column, fold_head(head)),
+        )
+
+    def add(self, head: Head | HeadRef | str) -> Scorer:
+        """A scorer with one more class, the last; nothing is compiled while the head's group has a free slot.
+
+        Every other column is identical to the last bit then. When the slots have run out, the next `spare` ones are
+        compiled in the background. Raises InputError if its class is in the bundle already or it cannot be read.
+        """
+        head = self._read(head)
+        if head.card.name in self.classes:
+            raise InputError(f"head {head.ref}: its class is in the bundle already; use replace")
+        added = self._with((*self.bundle.pins, Pin.of(head)), (*self.cards, head.card), (*self._heads, fold_head(head)))
+        if self.spare:
+            another = replace(head.card, name=f"{head.card.name} and one more")
+            grown = arrange((*added.cards, another), self.spare, added.plan)
+            if grown.groups != added.plan.groups:
+                added.engine.prepare(grown)
+        return added
+
+    def _with(self, pins: tuple[Pin, ...], cards: tuple[Card, ...], heads: tuple[Folded, ...]) -> Scorer:
         trunks = {card.trunk.sha256: self._trunk(card) for card in cards if card.trunk}
-        plan, weights = stack(cards, heads, trunks)
+        plan = arrange(cards, self.spare, self.plan)
         return replace(
             self,
             bundle=replace(self.bundle, pins=pins),
             cards=cards,
-            plan=plan,
-            _weights=weights,
-            _run=self._run if plan == self.plan else compile_plan(plan),
+            engine=self.engine.update(plan, heads, trunks),
             _heads=heads,
             _trunks=trunks,
         )
+
+    def _read(self, head: Head | HeadRef | str) -> Head:
+        if isinstance(head, Head):
+            return head
+        if self._store is None:
+            raise InputError(f"head {head}: this scorer was not loaded from a store; give the head itself")
+        return self._store.read_head(head)
 
     def _trunk(self, card: Card) -> Folded:
         assert card.trunk is not None
@@ -150,17 +223,6 @@ class Scorer:
         if self._store is None:
             raise InputError(f"head {card.name}: its trunk {card.trunk.sha256} is not at hand; load from a store")
         return fold_trunk(card, self._store.read_trunk(card.trunk.sha256, card.trunk_network()))
-
-    def _score(self, images: Images | Mapping[int, Images]) -> tuple[Scores, Scores]:
-        photos = self._checked(images)
-        count = len(photos[self.sizes[0]])
-        logits = np.empty((count, len(self.classes)), np.float32)
-        scores = np.empty_like(logits)
-        for start, stop, batch in batches(count, self.batch_sizes):
-            part = {size: _padded(array[start:stop], batch) for size, array in photos.items()}
-            raw, calibrated = jax.device_get(self._run(self._weights, part))
-            logits[start:stop], scores[start:stop] = raw[: stop - start], calibrated[: stop - start]
-        return logits, scores
 
     def _checked(self, images: Images | Mapping[int, Images]) -> dict[int, Images]:
         if not isinstance(images, Mapping):

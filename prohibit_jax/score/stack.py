@@ -1,16 +1,15 @@
-"""Which heads run together: those of one function and one input become a group, their variables one stack.
+"""Which heads run together: those of one network on one input, after one trunk if they have any, are a group.
 
-A `Plan` is all that decides what is compiled, and `Weights` all that does not: a head is replaced by other weights
-under the same plan. Every compiler takes the two.
+A `Plan` is all that decides what is compiled, and the heads' variables all that does not: a head is replaced by other
+variables under the same plan, and a class is added in a slot that was kept free for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
 
-import jax
 import numpy as np
 
 from prohibit_jax.bundle.card import Card
@@ -21,99 +20,109 @@ from prohibit_jax.models.network import Network
 from prohibit_jax.types import Preprocessing, Variables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Folded:
-    """A head, or a trunk, without batch norm."""
+    """A head, or a trunk, without batch norm. Two are the same only if they are one object."""
 
     network: Network
     variables: Variables
+    sha256: str
+    """Of the file that it was read from; "" if it was read from none."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Heads of one network on one input, after one trunk if they have any; `columns` are their places in the scores."""
+    """What is compiled for a group: room for `slots` heads of one network, on photos or on one trunk's output."""
 
     preprocessing: Preprocessing
     trunk: Network | None
     head: Network
-    columns: tuple[int, ...]
+    slots: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The groups of a bundle, in the order in which their first heads come."""
+    """The groups of a bundle, in the order in which their first heads come, and who is where in them."""
 
     groups: tuple[Group, ...]
+    columns: tuple[tuple[int, ...], ...]
+    """Of each group, its heads' places among the classes."""
+    trunks: tuple[str, ...]
+    """Of each group, its trunk's SHA-256, or ""."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The edge lengths of the square inputs, ascending, pixels."""
         return tuple(sorted({group.preprocessing.size for group in self.groups}))
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class GroupWeights:
-    """A group's arrays: the trunk's as they are (none without a trunk), the heads' with a leading axis k."""
-
-    trunk: Variables
-    heads: Variables
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Weights:
-    """A plan's arrays, a JAX tree: a group's each, and the calibrations, float32 [k] in the order of the columns."""
-
-    groups: tuple[GroupWeights, ...]
-    scale: Any
-    offset: Any
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Of each class, its slot, where the slots of all groups are counted through; int64 [k]."""
+        first, places = 0, {}
+        for group, columns in zip(self.groups, self.columns, strict=True):
+            places.update({column: first + slot for slot, column in enumerate(columns)})
+            first += group.slots
+        return np.array([places[column] for column in range(len(places))])
 
 
 def fold_head(head: Head) -> Folded:
     """The head as it is stacked."""
-    return _fold(head.card.network(), head.variables)
+    return _fold(head.card.network(), head.variables, head.card.params_sha256)
 
 
 def fold_trunk(card: Card, variables: Variables) -> Folded:
     """The trunk of the card's head as it is run."""
     network = card.trunk_network()
     assert network is not None
-    return _fold(network, variables)
+    assert card.trunk is not None
+    return _fold(network, variables, card.trunk.sha256)
 
 
-def stack(cards: Sequence[Card], heads: Sequence[Folded], trunks: Mapping[str, Folded]) -> tuple[Plan, Weights]:
-    """Groups the heads and stacks their variables, onto the default device.
+def arrange(cards: Sequence[Card], spare: int = 0, former: Plan | None = None) -> Plan:
+    """Groups the heads of these cards.
 
     Args:
-        cards: of the heads, in the order of the columns.
-        heads: the heads themselves, in the same order.
-        trunks: SHA-256 -> trunk, at least those that the cards name.
+        cards: in the order of the classes.
+        spare: slots that a group is given beyond its heads.
+        former: the plan that this one follows; its groups keep their slots while these hold their heads.
     """
-    members: dict[tuple[Network, Preprocessing, str], list[int]] = {}
-    for column, (card, head) in enumerate(zip(cards, heads, strict=True)):
-        trunk = card.trunk.sha256 if card.trunk else ""
-        members.setdefault((head.network, card.preprocessing, trunk), []).append(column)
-    groups, weights = [], []
-    for (network, preprocessing, sha256), columns in members.items():
-        trunk_of = trunks[sha256] if sha256 else None
-        groups.append(Group(preprocessing, trunk_of.network if trunk_of else None, network, tuple(columns)))
-        stacked = {
-            name: np.stack([heads[column].variables[name] for column in columns])
-            for name in heads[columns[0]].variables
-        }
-        weights.append(GroupWeights(dict(trunk_of.variables) if trunk_of else {}, stacked))
-    scale = np.array([card.calibration.scale for card in cards], np.float32)
-    offset = np.array([card.calibration.offset for card in cards], np.float32)
-    return Plan(tuple(groups)), jax.device_put(Weights(tuple(weights), scale, offset))
+    members: dict[tuple[Preprocessing, Network | None, Network, str], list[int]] = {}
+    for column, card in enumerate(cards):
+        trunk = card.trunk_network()
+        key = (card.preprocessing, _program(trunk) if trunk else None, _program(card.network()), _sha256(card))
+        members.setdefault(key, []).append(column)
+    before = {} if former is None else _slots(former)
+    groups = []
+    for (preprocessing, trunk, head, sha256), columns in members.items():
+        slots = before.get((preprocessing, trunk, head, sha256), 0)
+        groups.append(
+            Group(preprocessing, trunk, head, slots if slots >= len(columns) else len(columns) + spare),
+        )
+    return Plan(tuple(groups), tuple(map(tuple, members.values())), tuple(key[3] for key in members))
 
 
-def _fold(network: Network, variables: Variables) -> Folded:
-    folded, arrays = fold(network, variables)
-    return Folded(replace(folded, arch=_function(folded.arch)), arrays)
+def _slots(plan: Plan) -> dict[tuple[Preprocessing, Network | None, Network, str], int]:
+    return {
+        (group.preprocessing, group.trunk, group.head, sha256): group.slots
+        for group, sha256 in zip(plan.groups, plan.trunks, strict=True)
+    }
 
 
-def _function(arch: Architecture) -> Architecture:
-    """`arch` without what only training and batch norm read, so that it keeps no two folded heads apart."""
+def _sha256(card: Card) -> str:
+    return card.trunk.sha256 if card.trunk else ""
+
+
+def _fold(network: Network, variables: Variables, sha256: str) -> Folded:
+    return Folded(_program(network), fold(network, variables)[1], sha256)
+
+
+def _program(network: Network) -> Network:
+    """`network` folded, without what only training and batch norm read, so that it keeps no two heads apart."""
     neutral = Architecture()
-    return replace(arch, norm_epsilon=neutral.norm_epsilon, norm_momentum=neutral.norm_momentum, dropout=0.0)
+    arch = replace(
+        network.arch,
+        norm_epsilon=neutral.norm_epsilon,
+        norm_momentum=neutral.norm_momentum,
+        dropout=0.0,
+    )
+    return replace(network, arch=arch, folded=True)

@@ -33,6 +33,12 @@ def compiles() -> Iterator[list[str]]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+def close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """Asserts that two tables of logits or scores agree to `tolerance` of the largest."""
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
 def reference(given: Card, arrays: Variables, images: np.ndarray) -> np.ndarray:
     """A head's logits by the network that was trained, one head at a time."""
     return np.asarray(_run(given.arch, given.preprocessing, dict(arrays), images))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,28 @@ from hypothesis import strategies as st
 from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.models.network import Network
+from prohibit_jax.score.engine import Compiler
 from prohibit_jax.score.scorer import Scorer, batches, load_scorer, scorer_of
+from prohibit_jax.score.xla import XlaEngine
 from prohibit_jax.types import InputError, Thresholds
 from tests.bundle.twin import SIZE, TWIN, card, head, photos, variables
 from tests.score.checks import PARITY, compiles, reference
 
 BATCHES = (1, 4)
+COMPILERS = ["xla", pytest.param("openvino", marks=pytest.mark.skipif(not find_spec("openvino"), reason="no openvino"))]
 NAMES = ("weapon", "cash", "blade")
 
 
-@pytest.fixture(scope="module")
-def scorer() -> Scorer:
-    made = scorer_of([head(name, seed) for seed, name in enumerate(NAMES)], {}, BATCHES)
+@pytest.fixture(scope="module", params=COMPILERS)
+def scorer(request: pytest.FixtureRequest) -> Scorer:
+    heads = [head(name, seed) for seed, name in enumerate(NAMES)]
+    made = scorer_of(heads, {}, BATCHES, spare=1, compiler=request.param)
     made.warm()
     return made
+
+
+def compiler_of(scorer: Scorer) -> Compiler:
+    return "xla" if isinstance(scorer.engine, XlaEngine) else "openvino"
 
 
 def test_each_column_is_what_its_head_alone_puts_out(scorer: Scorer) -> None:
@@ -58,7 +67,7 @@ def test_after_warming_no_number_of_photos_compiles_anything(scorer: Scorer) -> 
 
 
 def test_a_bucket_is_compiled_once() -> None:
-    small = scorer_of([head("weapon", 0)], {}, (2,))
+    small = scorer_of([head("weapon", 0)], {}, (2,), compiler="xla")
     with compiles() as events:
         for count in (1, 2, 3, 5):
             small(photos(count))
@@ -86,12 +95,28 @@ def test_replacing_a_head_changes_its_column_alone_and_compiles_nothing(scorer: 
     np.testing.assert_array_equal(scorer(images), before)  # the former scorer is as it was
     assert [str(pin.ref) for pin in other.bundle.pins] == ["weapon@1", "cash@2", "blade@1"]
     assert other.thresholds["cash"] == Thresholds(0.1, 0.2)
-    fresh = scorer_of([head("weapon", 0), head("cash", 99), head("blade", 2)], {}, BATCHES)
+    heads = [head("weapon", 0), head("cash", 99), head("blade", 2)]
+    fresh = scorer_of(heads, {}, BATCHES, spare=1, compiler=compiler_of(scorer))
     np.testing.assert_array_equal(fresh(images), after)  # as if it had been bundled so
 
 
+def test_adding_a_class_changes_no_other_column(scorer: Scorer) -> None:
+    images = photos(4)
+    before = scorer(images)
+    four = scorer.add(head("wildlife", 7))
+    after = four(images)
+    assert four.classes == (*NAMES, "wildlife")
+    np.testing.assert_array_equal(after[:, :3], before)
+    one = head("wildlife", 7)
+    expected = reference(one.card, one.variables, images)
+    assert np.abs(four.logits(images)[:, 3] - expected).max() <= PARITY * np.abs(expected).max()
+    np.testing.assert_array_equal(scorer(images), before)  # the former scorer is as it was
+    with pytest.raises(InputError, match="in the bundle already"):
+        four.add(head("weapon", 1))
+
+
 def test_a_replaced_head_must_be_of_a_class_that_is_there(scorer: Scorer) -> None:
-    with pytest.raises(InputError, match="not among weapon, cash, blade"):
+    with pytest.raises(InputError, match="not among weapon, cash, blade; use add"):
         scorer.replace(head("wildlife", 1))
     with pytest.raises(InputError, match="not loaded from a store"):
         scorer.replace("weapon@2")

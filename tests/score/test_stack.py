@@ -43,7 +43,7 @@ def images() -> dict[int, np.ndarray]:
 def test_groups_are_as_few_as_can_be(loaded: Scorer) -> None:
     assert loaded.classes == ("weapon", "large", "cash")
     assert loaded.sizes == (32, 40)
-    assert [group.columns for group in loaded.plan.groups] == [(0, 2), (1,)]
+    assert loaded.plan.columns == ((0, 2), (1,))
 
 
 def test_columns_keep_their_order(store: Store, loaded: Scorer, images: dict[int, np.ndarray]) -> None:
@@ -74,4 +74,4 @@ def test_replacing_reads_the_store(store: Store, loaded: Scorer, images: dict[in
     assert (after[:, 2] != before[:, 2]).all()
     store.publish_head(replace(one, trunk=Trunk(another, "s6")), variables(one.network(), 8))
     moved = loaded.replace("cash@3")
-    assert [group.columns for group in moved.plan.groups] == [(0,), (1,), (2,)]
+    assert moved.plan.columns == ((0,), (1,), (2,))

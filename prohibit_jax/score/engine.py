@@ -1,0 +1,109 @@
+"""What runs a plan: the same scoring function behind one face, whichever compiler it went through."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol
+
+import jax
+
+from prohibit_jax.score.stack import Folded, Plan
+from prohibit_jax.types import Images, InputError, Scores
+
+Compiler = Literal["auto", "xla", "openvino"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Engine(Protocol):
+    """A plan with its heads, compiled. Immutable to its callers, and safe to call from several threads."""
+
+    @property
+    def plan(self) -> Plan:
+        """What it runs."""
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The numbers of photos that it takes, ascending."""
+
+    def warm(self) -> None:
+        """Returns once everything is compiled that a call could need."""
+
+    def __call__(self, images: Mapping[int, Images]) -> Scores:
+        """Logits, float32 [b, slots of all groups]; what a free slot puts out means nothing.
+
+        Args:
+            images: {size: uint8 [b, size, size, 3]} for each of the plan's sizes, b one of `batch_sizes`.
+        """
+
+    def update(self, plan: Plan, heads: Sequence[Folded], trunks: Mapping[str, Folded]) -> Engine:
+        """The engine of another plan; what the two have in common is neither compiled nor copied again."""
+
+    def prepare(self, plan: Plan) -> None:
+        """Compiles what `update` to this plan will need, in the background."""
+
+
+def engine_of(
+    plan: Plan,
+    heads: Sequence[Folded],
+    trunks: Mapping[str, Folded],
+    batch_sizes: Sequence[int],
+    *,
+    compiler: Compiler = "auto",
+    precision: Precision = "float32",
+    mesh: jax.sharding.Mesh | None = None,
+) -> Engine:
+    """Chooses the compiler and gives it the plan.
+
+    Args:
+        plan: of the heads.
+        heads: in the order of the classes.
+        trunks: SHA-256 -> trunk, at least those that the plan names.
+        batch_sizes: numbers of photos, ascending.
+        compiler: `auto` is OpenVINO on a CPU where it is installed (extra `cpu`), else XLA.
+        precision: of the operands of matrix products, and on an accelerator of the activations too; sums are float32.
+        mesh: devices to share the work, with axes `heads` and `photos`; XLA's alone.
+
+    Raises:
+        InputError: a compiler that is not installed or does not fit the device.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    installed = find_spec("openvino") is not None
+    if compiler == "openvino" and not installed:
+        raise InputError("compiler 'openvino': not installed; pip install 'prohibit-jax[cpu]'")
+    if compiler == "openvino" and mesh is not None:
+        raise InputError("compiler 'openvino': runs on one CPU; a mesh of devices needs compiler 'xla'")
+    if compiler == "openvino" or (compiler == "auto" and on_cpu and installed and mesh is None):
+        from prohibit_jax.score.openvino import OpenVinoEngine
+
+        return OpenVinoEngine.of(plan, heads, trunks, tuple(batch_sizes), precision)
+    from prohibit_jax.score.xla import XlaEngine
+
+    return XlaEngine.of(plan, heads, trunks, tuple(batch_sizes), precision, mesh)
+
+
+def cache_folder(compiler: str) -> Path:
+    """Where compiled programs are kept from one start to the next: `PROHIBIT_CACHE`, or the user's own cache folder.
+
+    A compiler has a folder for each version and processor, since a program is wrong, or a crash, on another. What is in
+    it is run as it is: it is the user's alone, and never part of a store or a bundle.
+    """
+    home = os.environ.get("PROHIBIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "prohibit_jax"
+    about = repr((version({"xla": "jaxlib"}.get(compiler, compiler)), _processor()))
+    folder = Path(home).expanduser() / f"{compiler}-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _processor() -> str:
+    """What of the machine decides which programs run on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))

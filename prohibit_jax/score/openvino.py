@@ -1,0 +1,305 @@
+"""The scorer's compiler for CPUs where OpenVINO is installed (extra `cpu`): our own function's jaxpr, compiled by it.
+
+OpenVINO is fastest where weights are constants of the program and channels come first. So each head is a program of its
+own, and replacing one compiles no other; photos are normalised, and a trunk is run, once for all heads of a group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache, reduce
+from threading import Lock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax import lax
+
+from prohibit_jax.files import publish_file
+from prohibit_jax.models.network import Network, apply, normalise, shapes
+from prohibit_jax.models.ops import Ops, pad
+from prohibit_jax.score.engine import Precision, cache_folder
+from prohibit_jax.score.stack import Folded, Group, Plan
+from prohibit_jax.types import Images, Preprocessing, Scores
+
+# Without this, `import openvino` forks a process that reports to its makers: what scans users' photos must not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
+from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend.jax.jaxpr_decoder import JaxprPythonDecoder  # noqa: E402
+
+TILE = 8  # photos in one run of a program: more leave the processor's cache
+LAYOUT = ("NCHW", "OIHW", "NCHW")
+
+
+@dataclass(frozen=True)
+class ChannelsFirst(Ops):
+    """Activations [b, c, h, w], in operations that OpenVINO's JAX front end knows and fuses."""
+
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Photos are put in this layout before the network."""
+        return x
+
+    def convolve(self, x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax.Array:
+        """A dense convolution by [kh, kw, c, d]."""
+        return _convolve(x, jnp.transpose(kernel, (3, 2, 0, 1)), stride, padding)
+
+    def pointwise(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """A convolution too."""
+        return _convolve(x, jnp.transpose(kernel)[:, :, None, None], 1, "same")
+
+    def depthwise(self, x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax.Array:
+        """A grouped convolution."""
+        return _convolve(x, jnp.transpose(kernel, (2, 0, 1))[:, None], stride, padding, groups=x.shape[1])
+
+    def add(self, x: jax.Array, bias: jax.Array) -> jax.Array:
+        """Adds [c] to every position."""
+        return x + bias.reshape(1, -1, 1, 1)
+
+    def scale(self, x: jax.Array, gate: jax.Array) -> jax.Array:
+        """Multiplies every position by [b, c]."""
+        return x * gate[:, :, None, None]
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        """The mean over positions, [b, c]."""
+        return x.mean((2, 3))
+
+    def max_pool(self, x: jax.Array, size: int, stride: int) -> jax.Array:
+        """The maximum of every `size` x `size` window that lies within the input; the front end has no pooling."""
+        h, w = ((n - size) // stride * stride + 1 for n in x.shape[2:])
+        parts = [x[:, :, i : i + h : stride, j : j + w : stride] for i in range(size) for j in range(size)]
+        return reduce(lax.max, parts)
+
+    def mean_pool(self, x: jax.Array, size: int) -> jax.Array:
+        """The mean of the `size` x `size` window around each position, of what there is of it at the edges."""
+        ones = jnp.asarray(np.ones((x.shape[1], 1, size, size), np.float32))
+        inside = [np.convolve(np.ones(n), np.ones(size), "same") for n in x.shape[2:]]
+        count = np.outer(*inside).astype(np.float32)
+        return _convolve(x, ones, 1, "same", groups=x.shape[1]) / count
+
+    def concat(self, parts: Sequence[jax.Array]) -> jax.Array:
+        """The channels of all parts, in order."""
+        return jnp.concatenate(parts, axis=1)
+
+    def sigmoid(self, x: jax.Array) -> jax.Array:
+        """One operation, which OpenVINO fuses to Swish after `x *`."""
+        return lax.logistic(x)
+
+    def activate(self, x: jax.Array, name: str) -> jax.Array:
+        """ReLU and ReLU6 from maxima, since the front end has no minimum."""
+        if name == "silu":
+            return super().activate(x, name)
+        positive = lax.max(x, 0.0)
+        return positive if name == "relu" else -lax.max(-positive, -6.0)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: str, groups: int = 1) -> jax.Array:
+    window = [pad(n, size, stride, padding) for n, size in zip(x.shape[2:], kernel.shape[2:], strict=True)]
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), window, dimension_numbers=LAYOUT, feature_group_count=groups
+    )
+
+
+_converting = Lock()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one program computes: photos to a group's features if `preprocessing` is given, else these to logits."""
+
+    network: Network | None
+    """None is normalisation alone."""
+    preprocessing: Preprocessing | None
+    shape: tuple[int, ...]
+    """Of its input."""
+
+
+def function(piece: Piece) -> tuple[Callable[..., jax.Array], list[jax.ShapeDtypeStruct]]:
+    """The piece as a function of its input and its variables in the order of `shapes`, and what these are."""
+    names = tuple(shapes(piece.network)) if piece.network else ()
+
+    def run(x: jax.Array, *arrays: jax.Array) -> jax.Array:
+        if piece.preprocessing:
+            x = jnp.transpose(normalise(x, piece.preprocessing), (0, 3, 1, 2))
+        if piece.network:
+            x, _ = apply(piece.network, dict(zip(names, arrays, strict=True)), x, ops=ChannelsFirst())
+        return x
+
+    kinds = [jax.ShapeDtypeStruct(piece.shape, jnp.uint8 if piece.preprocessing else jnp.float32)]
+    if piece.network:
+        kinds += [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(piece.network).values()]
+    return run, kinds
+
+
+@cache
+def convert(piece: Piece) -> ov.Model:
+    """The piece as an OpenVINO model: its input first, then its variables in the order of `shapes`."""
+    run, kinds = function(piece)
+    # The front end knows no `jit` primitive.
+    with _converting, jax.disable_jit():
+        decoder = JaxprPythonDecoder(jax.make_jaxpr(run)(*kinds))
+        front_end = FrontEndManager().load_by_framework("jax")
+        return front_end.convert(front_end.load(decoder))
+
+
+@cache
+def _output(piece: Piece) -> tuple[int, ...]:
+    run, kinds = function(piece)
+    return tuple(jax.eval_shape(run, *kinds).shape)
+
+
+def compile_piece(piece: Piece, folded: Folded | None, precision: Precision) -> ov.CompiledModel:
+    """The piece with these variables, read from the cache folder where an earlier start has compiled it."""
+    file = _cached(piece, folded, precision)
+    if file is not None and file.exists():
+        try:
+            return _core().import_model(io.BytesIO(file.read_bytes()), "CPU", _options(precision))
+        except RuntimeError:  # damaged, or another build's
+            file.unlink(missing_ok=True)
+    model = convert(piece).clone()
+    if folded:
+        parameters = model.get_parameters()[1:]
+        for parameter, name in zip(parameters, shapes(folded.network), strict=True):
+            constant = ov.opset13.constant(np.asarray(folded.variables[name], np.float32))
+            parameter.output(0).replace(constant.output(0))
+            model.remove_parameter(parameter)
+    compiled = _core().compile_model(model, "CPU", _options(precision))
+    if file is not None:
+        publish_file(file, compiled.export_model().getvalue())
+    return compiled
+
+
+def _cached(piece: Piece, folded: Folded | None, precision: Precision) -> epath.Path | None:
+    """Only what came from a file has a name under which it can be kept."""
+    if folded is not None and not folded.sha256:
+        return None
+    key = repr((piece, folded.sha256 if folded else "", precision))
+    return epath.Path(cache_folder("openvino")) / f"{hashlib.sha256(key.encode()).hexdigest()}.blob"
+
+
+@cache
+def _core() -> ov.Core:
+    return ov.Core()
+
+
+def _options(precision: Precision) -> dict[str, str]:
+    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    return {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="openvino")
+
+
+class Runner:
+    """A piece with its variables, for each tile, compiled in the background; one run at a time."""
+
+    def __init__(self, pieces: Mapping[int, Piece], folded: Folded | None, precision: Precision) -> None:
+        self._requests: dict[int, Future[ov.InferRequest]] = {
+            tile: _workers().submit(lambda piece: compile_piece(piece, folded, precision).create_infer_request(), piece)
+            for tile, piece in pieces.items()
+        }
+        self._lock = Lock()
+
+    def wait(self) -> None:
+        """Returns once everything is compiled."""
+        for request in self._requests.values():
+            request.result()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The piece's output for one tile of photos."""
+        request = self._requests[len(x)].result()
+        with self._lock:
+            request.infer([x], share_inputs=True)
+            return np.array(request.get_output_tensor(0).data, np.float32)
+
+
+@dataclass(frozen=True)
+class OpenVinoEngine:
+    """An `Engine` on OpenVINO."""
+
+    plan: Plan
+    batch_sizes: tuple[int, ...]
+    _precision: Precision
+    _fronts: Mapping[tuple[Group, str], Runner] = field(repr=False)
+    """Normalisation and trunk, of each group."""
+    _heads: Mapping[tuple[Group, Folded], Runner] = field(repr=False)
+    _members: tuple[tuple[Runner, ...], ...] = field(repr=False)
+    """Of each group, in the order of its slots."""
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        heads: Sequence[Folded],
+        trunks: Mapping[str, Folded],
+        batch_sizes: tuple[int, ...],
+        precision: Precision,
+    ) -> OpenVinoEngine:
+        """Begins to compile every head, in the background."""
+        return cls(plan, batch_sizes, precision, {}, {}, ()).update(plan, heads, trunks)
+
+    def warm(self) -> None:
+        """Waits for what compiles in the background."""
+        for runner in (*self._fronts.values(), *self._heads.values()):
+            runner.wait()
+
+    def __call__(self, images: Mapping[int, Images]) -> Scores:
+        """As in `Engine`."""
+        batch = len(next(iter(images.values())))
+        logits = np.zeros((batch, sum(group.slots for group in self.plan.groups)), np.float32)
+        step = tile_of(batch)
+        first = 0
+        for group, sha256, members in zip(self.plan.groups, self.plan.trunks, self._members, strict=True):
+            photos = images[group.preprocessing.size]
+            for start in range(0, batch, step):
+                features = self._fronts[_shape(group), sha256](photos[start : start + step])
+                for slot, head in enumerate(members, first):
+                    logits[start : start + step, slot] = head(features)[:, 0]
+            first += group.slots
+        return logits
+
+    def update(self, plan: Plan, heads: Sequence[Folded], trunks: Mapping[str, Folded]) -> OpenVinoEngine:
+        """As in `Engine`. What is new begins to compile in the background; the first call waits for it."""
+        fronts, runners, members = {}, {}, []
+        for group, sha256, columns in zip(plan.groups, plan.trunks, plan.columns, strict=True):
+            key = _shape(group), sha256
+            fronts[key] = self._fronts.get(key) or Runner(
+                self._pieces(group, front=True), trunks[sha256] if sha256 else None, self._precision
+            )
+            chosen = [(key[0], heads[column]) for column in columns]
+            for one in chosen:
+                pieces = self._pieces(group, front=False)
+                runners[one] = self._heads.get(one) or Runner(pieces, one[1], self._precision)
+            members.append(tuple(runners[one] for one in chosen))
+        return replace(self, plan=plan, _fronts=fronts, _heads=runners, _members=tuple(members))
+
+    def prepare(self, plan: Plan) -> None:
+        """Nothing: programs are compiled for heads, not for slots."""
+
+    def _pieces(self, group: Group, front: bool) -> dict[int, Piece]:
+        size = group.preprocessing.size
+        pieces = {}
+        for tile in {tile_of(batch) for batch in self.batch_sizes}:
+            photos = Piece(group.trunk, group.preprocessing, (tile, size, size, 3))
+            pieces[tile] = photos if front else Piece(group.head, None, _output(photos))
+        return pieces
+
+
+def _shape(group: Group) -> Group:
+    """The group without its number of slots, which programs do not depend on."""
+    return replace(group, slots=0)
+
+
+def tile_of(batch: int) -> int:
+    """Photos in one run, for a whole number of equal runs where that is possible: the fewest that waste none."""
+    runs = -(-batch // TILE)
+    return next(tile for tile in range(-(-batch // runs), batch + 1) if batch % tile == 0)
