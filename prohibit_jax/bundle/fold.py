@@ -22,7 +22,7 @@ def fold(network: Network, variables: Variables) -> tuple[Network, dict[str, np.
             np.asarray(variables[f"{name}.norm.{part}"], np.float64) for part in ("scale", "bias", "mean", "var")
         )
         gain = scale / np.sqrt(var + network.arch.norm_epsilon)
-        kernel = np.asarray(variables[f"{name}.kernel"], np.float64)
-        folded[f"{name}.kernel"] = (kernel * gain).astype(np.float32)  # every kernel has its outputs last
+        kernel = folded[f"{name}.kernel"]  # its outputs are last
+        folded[f"{name}.kernel"] = np.multiply(kernel, gain, out=np.empty_like(kernel), casting="same_kind")
         folded[f"{name}.bias"] = (bias - mean * gain).astype(np.float32)
     return replace(network, folded=True), folded

@@ -6,6 +6,7 @@ a JAX tree, so optimisers, averages and stacks of heads are ordinary tree work.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -16,14 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from prohibit_jax.models.efficientnet import STAGES, Architecture, EfficientNet
+from prohibit_jax.models import efficientnet, inception_resnet_v2
+from prohibit_jax.models.efficientnet import B0, LITE0, STAGES, EfficientNet
+from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2, InceptionResNetV2
 from prohibit_jax.models.ops import OPS, Ops
 from prohibit_jax.types import Activations, InputError, Pixels, Preprocessing, Variables
+
+Architecture = efficientnet.Architecture | inception_resnet_v2.Architecture
+"""Each family's own record. All have a name, outputs, width, depth, batch norm's two constants and a dropout."""
+
+ARCHITECTURES: Mapping[str, Architecture] = {arch.name: arch for arch in (B0, LITE0, INCEPTION_RESNET_V2)}
+"""The published architectures by name, which also tells the records apart."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Some consecutive stages of an architecture; `folded`, without batch norm."""
+    """Some consecutive stages of an architecture, which all have the same names; `folded`, without batch norm."""
 
     arch: Architecture
     stages: tuple[str, ...] = STAGES
@@ -117,10 +126,22 @@ def flatten(state: Any) -> dict[str, Any]:
     return {".".join(map(str, path)): leaf.get_raw_value() for path, leaf in nnx.to_flat_state(state)}
 
 
-def _module(network: Network, ops: Ops, rngs: nnx.Rngs) -> EfficientNet:
-    return EfficientNet(network.arch, network.stages, folded=network.folded, ops=ops, rngs=rngs)
+def _module(network: Network, ops: Ops, rngs: nnx.Rngs) -> EfficientNet | InceptionResNetV2:
+    if isinstance(network.arch, efficientnet.Architecture):
+        return EfficientNet(network.arch, network.stages, folded=network.folded, ops=ops, rngs=rngs)
+    return InceptionResNetV2(network.arch, network.stages, folded=network.folded, ops=ops, rngs=rngs)
+
+
+class _OneKey(nnx.Rngs):
+    """Stands in for `nnx.Rngs` where only shapes are wanted: to draw a key for each variable takes 0.2 s."""
+
+    def __init__(self) -> None:
+        """Has no streams."""
+
+    def params(self) -> jax.Array:
+        return jax.random.key(0)
 
 
 @cache
-def _definition(network: Network, ops: Ops = OPS) -> tuple[nnx.GraphDef[EfficientNet], nnx.State[Any, Any]]:
-    return nnx.split(nnx.eval_shape(lambda: _module(network, ops, nnx.Rngs(0))))
+def _definition(network: Network, ops: Ops = OPS) -> tuple[nnx.GraphDef[Any], nnx.State[Any, Any]]:
+    return nnx.split(nnx.eval_shape(lambda: _module(network, ops, _OneKey())))

@@ -57,6 +57,7 @@ def engine_of(
     compiler: Compiler = "auto",
     precision: Precision = "float32",
     mesh: jax.sharding.Mesh | None = None,
+    keep: bool = False,
 ) -> Engine:
     """Chooses the compiler and gives it the plan.
 
@@ -68,6 +69,7 @@ def engine_of(
         compiler: `auto` is OpenVINO on a CPU where it is installed (extra `cpu`), else XLA.
         precision: of the operands of matrix products, and on an accelerator of the activations too; sums are float32.
         mesh: devices to share the work, with axes `heads` and `photos`; XLA's alone.
+        keep: compiled programs on disk, for the next start.
 
     Raises:
         InputError: a compiler that is not installed or does not fit the device.
@@ -81,20 +83,20 @@ def engine_of(
     if compiler == "openvino" or (compiler == "auto" and on_cpu and installed and mesh is None):
         from prohibit_jax.score.openvino import OpenVinoEngine
 
-        return OpenVinoEngine.of(plan, heads, trunks, tuple(batch_sizes), precision)
+        return OpenVinoEngine.of(plan, heads, trunks, tuple(batch_sizes), precision, keep)
     from prohibit_jax.score.xla import XlaEngine
 
-    return XlaEngine.of(plan, heads, trunks, tuple(batch_sizes), precision, mesh)
+    return XlaEngine.of(plan, heads, trunks, tuple(batch_sizes), precision, mesh, keep)
 
 
 def cache_folder(compiler: str) -> Path:
     """Where compiled programs are kept from one start to the next: `PROHIBIT_CACHE`, or the user's own cache folder.
 
-    A compiler has a folder for each version and processor, since a program is wrong, or a crash, on another. What is in
-    it is run as it is: it is the user's alone, and never part of a store or a bundle.
+    A compiler has a folder for each version of it and of this code, and for each processor, since a program is wrong,
+    or a crash, on another. What is in it is run as it is: it is the user's alone, never part of a store or a bundle.
     """
     home = os.environ.get("PROHIBIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "prohibit_jax"
-    about = repr((version({"xla": "jaxlib"}.get(compiler, compiler)), _processor()))
+    about = repr((jax.__version__, version({"xla": "jaxlib"}.get(compiler, compiler)), _processor(), _source()))
     folder = Path(home).expanduser() / f"{compiler}-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
@@ -107,3 +109,10 @@ def _processor() -> str:
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def _source() -> str:
+    """Of the code that programs are made from."""
+    package = Path(__file__).parents[1]
+    files = sorted(file for room in ("models", "score") for file in (package / room).glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

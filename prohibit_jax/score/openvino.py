@@ -7,7 +7,6 @@ own, and replacing one compiles no other; photos are normalised, and a trunk is 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -155,12 +154,12 @@ def _output(piece: Piece) -> tuple[int, ...]:
     return tuple(jax.eval_shape(run, *kinds).shape)
 
 
-def compile_piece(piece: Piece, folded: Folded | None, precision: Precision) -> ov.CompiledModel:
-    """The piece with these variables, read from the cache folder where an earlier start has compiled it."""
-    file = _cached(piece, folded, precision)
+def compile_piece(piece: Piece, folded: Folded | None, precision: Precision, keep: bool) -> ov.CompiledModel:
+    """The piece with these variables; with `keep`, read from the cache folder where an earlier start left it there."""
+    file = _kept(piece, folded, precision) if keep else None
     if file is not None and file.exists():
         try:
-            return _core().import_model(io.BytesIO(file.read_bytes()), "CPU", _options(precision))
+            return _core().import_model(ov.Tensor(np.memmap(file, np.uint8, "r")), "CPU", _options(precision))
         except RuntimeError:  # damaged, or another build's
             file.unlink(missing_ok=True)
     model = convert(piece).clone()
@@ -176,7 +175,7 @@ def compile_piece(piece: Piece, folded: Folded | None, precision: Precision) -> 
     return compiled
 
 
-def _cached(piece: Piece, folded: Folded | None, precision: Precision) -> epath.Path | None:
+def _kept(piece: Piece, folded: Folded | None, precision: Precision) -> epath.Path | None:
     """Only what came from a file has a name under which it can be kept."""
     if folded is not None and not folded.sha256:
         return None
@@ -199,13 +198,16 @@ def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="openvino")
 
 
+def _request(piece: Piece, folded: Folded | None, precision: Precision, keep: bool) -> ov.InferRequest:
+    return compile_piece(piece, folded, precision, keep).create_infer_request()
+
+
 class Runner:
     """A piece with its variables, for each tile, compiled in the background; one run at a time."""
 
-    def __init__(self, pieces: Mapping[int, Piece], folded: Folded | None, precision: Precision) -> None:
+    def __init__(self, pieces: Mapping[int, Piece], folded: Folded | None, precision: Precision, keep: bool) -> None:
         self._requests: dict[int, Future[ov.InferRequest]] = {
-            tile: _workers().submit(lambda piece: compile_piece(piece, folded, precision).create_infer_request(), piece)
-            for tile, piece in pieces.items()
+            tile: _workers().submit(_request, piece, folded, precision, keep) for tile, piece in pieces.items()
         }
         self._lock = Lock()
 
@@ -229,6 +231,7 @@ class OpenVinoEngine:
     plan: Plan
     batch_sizes: tuple[int, ...]
     _precision: Precision
+    _keep: bool
     _fronts: Mapping[tuple[Group, str], Runner] = field(repr=False)
     """Normalisation and trunk, of each group."""
     _heads: Mapping[tuple[Group, Folded], Runner] = field(repr=False)
@@ -243,9 +246,10 @@ class OpenVinoEngine:
         trunks: Mapping[str, Folded],
         batch_sizes: tuple[int, ...],
         precision: Precision,
+        keep: bool = False,
     ) -> OpenVinoEngine:
         """Begins to compile every head, in the background."""
-        return cls(plan, batch_sizes, precision, {}, {}, ()).update(plan, heads, trunks)
+        return cls(plan, batch_sizes, precision, keep, {}, {}, ()).update(plan, heads, trunks)
 
     def warm(self) -> None:
         """Waits for what compiles in the background."""
@@ -256,14 +260,15 @@ class OpenVinoEngine:
         """As in `Engine`."""
         batch = len(next(iter(images.values())))
         logits = np.zeros((batch, sum(group.slots for group in self.plan.groups)), np.float32)
-        step = tile_of(batch)
+        step = tile_of(batch, self.batch_sizes)
         first = 0
         for group, sha256, members in zip(self.plan.groups, self.plan.trunks, self._members, strict=True):
             photos = images[group.preprocessing.size]
             for start in range(0, batch, step):
-                features = self._fronts[_shape(group), sha256](photos[start : start + step])
+                part = photos[start : start + step]
+                features = self._fronts[_shape(group), sha256](_filled(part, step))
                 for slot, head in enumerate(members, first):
-                    logits[start : start + step, slot] = head(features)[:, 0]
+                    logits[start : start + step, slot] = head(features)[: len(part), 0]
             first += group.slots
         return logits
 
@@ -273,12 +278,12 @@ class OpenVinoEngine:
         for group, sha256, columns in zip(plan.groups, plan.trunks, plan.columns, strict=True):
             key = _shape(group), sha256
             fronts[key] = self._fronts.get(key) or Runner(
-                self._pieces(group, front=True), trunks[sha256] if sha256 else None, self._precision
+                self._pieces(group, front=True), trunks[sha256] if sha256 else None, self._precision, self._keep
             )
             chosen = [(key[0], heads[column]) for column in columns]
             for one in chosen:
                 pieces = self._pieces(group, front=False)
-                runners[one] = self._heads.get(one) or Runner(pieces, one[1], self._precision)
+                runners[one] = self._heads.get(one) or Runner(pieces, one[1], self._precision, self._keep)
             members.append(tuple(runners[one] for one in chosen))
         return replace(self, plan=plan, _fronts=fronts, _heads=runners, _members=tuple(members))
 
@@ -288,10 +293,16 @@ class OpenVinoEngine:
     def _pieces(self, group: Group, front: bool) -> dict[int, Piece]:
         size = group.preprocessing.size
         pieces = {}
-        for tile in {tile_of(batch) for batch in self.batch_sizes}:
+        for tile in {tile_of(batch, self.batch_sizes) for batch in self.batch_sizes}:
             photos = Piece(group.trunk, group.preprocessing, (tile, size, size, 3))
             pieces[tile] = photos if front else Piece(group.head, None, _output(photos))
         return pieces
+
+
+def _filled(photos: Images, tile: int) -> Images:
+    """`photos` and black ones up to `tile`."""
+    missing = np.zeros((tile - len(photos), *photos.shape[1:]), np.uint8)
+    return np.concatenate([photos, missing]) if len(missing) else photos
 
 
 def _shape(group: Group) -> Group:
@@ -299,7 +310,7 @@ def _shape(group: Group) -> Group:
     return replace(group, slots=0)
 
 
-def tile_of(batch: int) -> int:
-    """Photos in one run, for a whole number of equal runs where that is possible: the fewest that waste none."""
-    runs = -(-batch // TILE)
-    return next(tile for tile in range(-(-batch // runs), batch + 1) if batch % tile == 0)
+def tile_of(batch: int, batch_sizes: Sequence[int]) -> int:
+    """Photos in one run: the largest of the batch sizes that is no more than `batch` or `TILE`, or equal parts."""
+    fitting = [size for size in batch_sizes if size <= min(batch, TILE)]
+    return max(fitting, default=-(-batch // -(-batch // TILE)))

@@ -9,8 +9,9 @@ order: across those, columns agree to float32 rounding only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from etils import epath
 from prohibit_jax.bundle.card import Card
 from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, read_bundle
 from prohibit_jax.bundle.store import Head, Store, open_store
-from prohibit_jax.score.engine import Compiler, Engine, Precision, cache_folder, engine_of
+from prohibit_jax.score.engine import Compiler, Engine, Precision, engine_of
 from prohibit_jax.score.stack import Folded, Plan, arrange, fold_head, fold_trunk
 from prohibit_jax.types import HeadRef, Images, InputError, Scores, Thresholds, Variables, sigmoid
 
@@ -56,13 +57,17 @@ def load_scorer(
     """
     store = open_store(store)
     bundle = read_bundle(store, name)
-    heads = [store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256) for pin in bundle.pins]
-    trunks = read_trunks(store, [head.card for head in heads])
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
-    scorer = scorer_of(heads, trunks, batch_sizes, spare=spare, compiler=compiler, precision=precision, mesh=mesh)
+
+    def read(pin: Pin) -> tuple[Card, Folded]:
+        head = store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256)
+        return head.card, fold_head(head)
+
+    with ThreadPoolExecutor(2) as threads:
+        cards, folded = zip(*threads.map(read, bundle.pins), strict=True)
+    options = {"compiler": compiler, "precision": precision, "mesh": mesh, "keep": True}
+    scorer = _scorer(bundle, cards, folded, read_trunks(store, cards), batch_sizes, spare, options)
     scorer.warm()
-    return replace(scorer, bundle=bundle, _store=store)
+    return replace(scorer, _store=store)
 
 
 def scorer_of(
@@ -82,20 +87,32 @@ def scorer_of(
     """
     bundle = Bundle("", tuple(Pin.of(head) for head in heads))
     check_bundle(bundle, "scorer")
+    options = {"compiler": compiler, "precision": precision, "mesh": mesh}
+    cards, folded = tuple(head.card for head in heads), tuple(map(fold_head, heads))
+    return _scorer(bundle, cards, folded, trunks, batch_sizes, spare, options)
+
+
+def _scorer(
+    bundle: Bundle,
+    cards: tuple[Card, ...],
+    folded: tuple[Folded, ...],
+    trunks: Mapping[str, Variables],
+    batch_sizes: Sequence[int],
+    spare: int,
+    options: Mapping[str, Any],
+) -> Scorer:
     sizes = tuple(sorted(set(batch_sizes)))
     if not sizes or sizes[0] < 1:
         raise InputError(f"batch_sizes {tuple(batch_sizes)}: give at least one, each from 1")
     if spare < 0:
         raise InputError(f"spare {spare}: give the number of classes to keep room for, from 0")
-    cards = tuple(head.card for head in heads)
-    folded = tuple(fold_head(head) for head in heads)
     shared = {
         card.trunk.sha256: fold_trunk(card, trunks[card.trunk.sha256])
         for card in {card.trunk: card for card in cards}.values()
         if card.trunk
     }
     plan = arrange(cards, spare)
-    engine = engine_of(plan, folded, shared, sizes, compiler=compiler, precision=precision, mesh=mesh)
+    engine = engine_of(plan, folded, shared, sizes, **options)
     return Scorer(bundle, cards, engine, spare, folded, shared, None)
 
 

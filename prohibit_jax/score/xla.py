@@ -6,7 +6,11 @@ and one photo at a time, so that activations stay in its cache, which is 2.5 tim
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import hashlib
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from threading import Lock, Thread
@@ -15,12 +19,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import lax
+from jax.experimental import serialize_executable
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from prohibit_jax.files import publish_file
 from prohibit_jax.models.network import Network, apply, normalise, shapes
 from prohibit_jax.models.ops import OPS, Ops
-from prohibit_jax.score.engine import Precision
+from prohibit_jax.score.engine import Precision, cache_folder
 from prohibit_jax.score.lowering import CpuOps, HalfOps
 from prohibit_jax.score.stack import Folded, Group, Plan
 from prohibit_jax.types import Images, InputError, Scores, Variables
@@ -138,44 +145,74 @@ def _abstract(network: Network) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes(network).items()}
 
 
+class Lazy:
+    """An executable that is made by whoever first wants it, while others wait."""
+
+    def __init__(self, make: Callable[[], jax.stages.Compiled]) -> None:
+        self._make, self._lock = make, Lock()
+        self._made: jax.stages.Compiled | None = None
+
+    def __call__(self) -> jax.stages.Compiled:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+
 class Program:
     """The groups' function, compiled once for each number of photos, and never when it is called."""
 
-    def __init__(self, groups: tuple[Group, ...], form: Form, mesh: Mesh) -> None:
+    def __init__(self, groups: tuple[Group, ...], form: Form, mesh: Mesh, keep: bool = False) -> None:
         self.groups, self.form, self.mesh = groups, form, mesh
-        self._scorers: dict[int, jax.stages.Compiled] = {}
-        self._writers: dict[Network, jax.stages.Compiled] = {}
+        self.keep = keep and mesh.size == 1  # a program for several devices is tied to their numbers
+        self._found: dict[str, Lazy] = {}
         self._lock = Lock()
 
     def warm(self, batch_sizes: Sequence[int]) -> None:
         """Compiles all that an engine calls."""
-        for batch in batch_sizes:
-            self.scorer(batch)
-        for group in self.groups:
-            self.writer(group)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(self.scorer, batch_sizes))
+            list(threads.map(self.writer, self.groups))
 
     def scorer(self, batch: int) -> jax.stages.Compiled:
         """The executable for `batch` photos: (weights, {size: images}) -> logits of each group, float32 [slots, b]."""
-        with self._lock:
-            if batch not in self._scorers:
-                self._scorers[batch] = self._compile(batch)
-            return self._scorers[batch]
+        return self._once(f"{batch} photos", lambda: self._lower_scorer(batch))
 
     def writer(self, group: Group) -> jax.stages.Compiled:
         """The executable that puts a head in a slot: (stacked heads, slot, head) -> stacked heads, all arrays new."""
-        with self._lock:
-            if group.head not in self._writers:
-                stacked = self._abstract_weights(group).heads
-                row = {
-                    name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype, sharding=self.sharding())
-                    for name, array in stacked.items()
-                }
-                slot = jax.ShapeDtypeStruct((), jnp.int32, sharding=self.sharding())
-                written = {name: array.sharding for name, array in stacked.items()}
-                self._writers[group.head] = jax.jit(_write, out_shardings=written).lower(stacked, slot, row).compile()
-            return self._writers[group.head]
+        return self._once(f"write {group}", lambda: self._lower_writer(group))
 
-    def _compile(self, batch: int) -> jax.stages.Compiled:
+    def _once(self, what: str, lower: Callable[[], jax.stages.Lowered]) -> jax.stages.Compiled:
+        with self._lock:
+            found = self._found.setdefault(what, Lazy(lambda: self._kept(what, lower)))
+        return found()
+
+    def _kept(self, what: str, lower: Callable[[], jax.stages.Lowered]) -> jax.stages.Compiled:
+        """What `lower` gives, compiled; or as an earlier start left it on disk, where neither is done again."""
+        if not self.keep:
+            return lower().compile()
+        device = self.mesh.devices.flat[0]
+        about = repr((what, self.groups, self.form, device.device_kind, device.client.platform_version))
+        file = epath.Path(cache_folder("xla")) / f"{hashlib.sha256(about.encode()).hexdigest()}.bin"
+        if file.exists():
+            with contextlib.suppress(Exception):  # damaged, or not for this device after all: compiled again
+                found: jax.stages.Compiled = serialize_executable.deserialize_and_load(*pickle.loads(file.read_bytes()))
+                return found
+        compiled = lower().compile()
+        publish_file(file, pickle.dumps(serialize_executable.serialize(compiled)))
+        return compiled
+
+    def _lower_writer(self, group: Group) -> jax.stages.Lowered:
+        stacked = self._abstract_weights(group).heads
+        row = {
+            name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype, sharding=self.sharding())
+            for name, array in stacked.items()
+        }
+        slot = jax.ShapeDtypeStruct((), jnp.int32, sharding=self.sharding())
+        written = {name: array.sharding for name, array in stacked.items()}
+        return jax.jit(_write, out_shardings=written).lower(stacked, slot, row)
+
+    def _lower_scorer(self, batch: int) -> jax.stages.Lowered:
         heads, photos = (self.mesh.shape[axis] for axis in AXES)
         at_once = [heads_at_once(group, self.form, batch // photos, group.slots // heads) for group in self.groups]
 
@@ -203,7 +240,7 @@ class Program:
         }
         weights = tuple(map(self._abstract_weights, self.groups))
         jitted = jax.jit(sharded if self.mesh.size > 1 else run, compiler_options=dict(self.form.options))
-        return jitted.lower(weights, images).compile()
+        return jitted.lower(weights, images)
 
     def _abstract_weights(self, group: Group) -> GroupWeights:
         stacked, whole = self.sharding("heads"), self.sharding()
@@ -257,13 +294,14 @@ class XlaEngine:
         batch_sizes: tuple[int, ...],
         precision: Precision,
         mesh: Mesh | None = None,
+        keep: bool = False,
     ) -> XlaEngine:
         """Puts the heads on the device, or shares them out over the mesh; compiles nothing yet."""
         if mesh is not None and mesh.axis_names != AXES:
             raise InputError(f"mesh: its axes are {mesh.axis_names}, must be {AXES}")
         mesh = mesh or Mesh(np.array(jax.devices()[:1]).reshape(1, 1), AXES)
         form = form_of(mesh.devices.flat[0], precision)
-        return cls.in_form(form, plan, heads, trunks, batch_sizes, mesh)
+        return cls.in_form(form, plan, heads, trunks, batch_sizes, mesh, keep)
 
     @classmethod
     def in_form(
@@ -274,12 +312,13 @@ class XlaEngine:
         trunks: Mapping[str, Folded],
         batch_sizes: tuple[int, ...],
         mesh: Mesh,
+        keep: bool = False,
     ) -> XlaEngine:
         """As `of`, in a form that is given."""
         mesh = Mesh(mesh.devices, mesh.axis_names)  # sharding is left to XLA, whatever the axes' types were
         photos = mesh.shape["photos"]
         batch_sizes = tuple(sorted({-(-size // photos) * photos for size in batch_sizes}))
-        program = Program(_even(plan, mesh).groups, form, mesh)
+        program = Program(_even(plan, mesh).groups, form, mesh, keep)
         empty = cls(plan, batch_sizes, program, {}, (), ())
         return empty.update(plan, heads, trunks)
 
@@ -317,7 +356,7 @@ class XlaEngine:
 
     def _program_of(self, plan: Plan) -> Program:
         former = self._program
-        return self._programs.setdefault(plan.groups, Program(plan.groups, former.form, former.mesh))
+        return self._programs.setdefault(plan.groups, Program(plan.groups, former.form, former.mesh, former.keep))
 
 
 def _even(plan: Plan, mesh: Mesh) -> Plan:
@@ -328,7 +367,8 @@ def _even(plan: Plan, mesh: Mesh) -> Plan:
 
 def _stack(group: Group, heads: Sequence[Folded], trunk: Variables, program: Program) -> GroupWeights:
     def stacked(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        array = np.zeros((group.slots, *shape), kept(name, program.form))
+        array = np.empty((group.slots, *shape), kept(name, program.form))
+        array[len(heads) :] = 0
         for slot, head in enumerate(heads):
             array[slot] = head.variables[name]
         return array

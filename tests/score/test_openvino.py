@@ -1,0 +1,117 @@
+"""OpenVINO's engine: the same function as XLA's, a program a head, and what it keeps on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("openvino", reason="the extra cpu is not installed")
+
+from dataclasses import replace
+
+from prohibit_jax.bundle.card import Card, Trunk
+from prohibit_jax.bundle.lock import make_bundle
+from prohibit_jax.bundle.store import Store
+from prohibit_jax.models.efficientnet import LITE0, Architecture
+from prohibit_jax.models.network import Network
+from prohibit_jax.score import openvino
+from prohibit_jax.score.engine import cache_folder
+from prohibit_jax.score.openvino import TILE, OpenVinoEngine, tile_of
+from prohibit_jax.score.scorer import load_scorer, scorer_of
+from prohibit_jax.types import InputError
+from tests.bundle.twin import TWIN, card, head, photos, trunk, variables
+from tests.score.checks import PARITY, close, reference
+from tests.tolerances import HALF
+
+TWIN_LITE = replace(LITE0, width=0.25, depth=0.3)
+
+
+@pytest.mark.parametrize("arch", [TWIN, TWIN_LITE, replace(TWIN, padding="torch")], ids=["silu", "relu6", "torch"])
+@pytest.mark.parametrize("size", [32, 41])
+def test_it_computes_what_the_network_does(arch: Architecture, size: int) -> None:
+    of: Card = card(arch=arch, size=size)
+    one = head("weapon", 3, of=of)
+    scorer = scorer_of([one], {}, (2,), compiler="openvino")
+    close(scorer.logits(photos(2, size=size))[:, 0], reference(of, one.variables, photos(2, size=size)), PARITY)
+
+
+def test_bfloat16_is_near() -> None:
+    one = head("weapon", 3)
+    exact = scorer_of([one], {}, (2,), compiler="openvino").logits(photos(2))
+    close(scorer_of([one], {}, (2,), compiler="openvino", precision="bfloat16").logits(photos(2)), exact, HALF)
+
+
+def test_batches_are_cut_into_tiles() -> None:
+    scorer = scorer_of([head("weapon", 0), head("cash", 1)], {}, (1, 5, 12), compiler="openvino")
+    whole = scorer.logits(photos(12))
+    for first, last in ((0, 5), (5, 10)):
+        np.testing.assert_array_equal(scorer.logits(photos(12)[first:last]), whole[first:last])
+    close(scorer.logits(photos(12)[:1]), whole[:1], PARITY)
+
+
+@given(sizes=st.sets(st.integers(1, 100), min_size=1, max_size=5).map(sorted))
+def test_a_tile_is_small_and_within_the_batch(sizes: list[int]) -> None:
+    for batch in sizes:
+        assert 1 <= tile_of(batch, sizes) <= min(batch, TILE)
+    assert len({tile_of(batch, sizes) for batch in sizes}) <= len(sizes)
+
+
+def test_replacing_a_head_compiles_that_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    original = openvino.compile_piece
+
+    def counted(piece: openvino.Piece, folded: object, *rest: object) -> object:
+        compiled.append(folded)
+        return original(piece, folded, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(openvino, "compile_piece", counted)
+    scorer = scorer_of([head(name, i) for i, name in enumerate(("a", "b", "c"))], {}, (2,), compiler="openvino")
+    scorer.warm()
+    assert len(compiled) == 4  # normalisation, once for all, and three heads
+    replaced = scorer.replace(head("b", 9, version=2))
+    replaced.warm()
+    assert len(compiled) == 5
+    replaced.add(head("d", 4)).warm()
+    assert len(compiled) == 6
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("PROHIBIT_CACHE", str(tmp_path / "cache"))
+    store = Store(tmp_path / "store")
+    on_trunk = Trunk(store.publish_trunk(trunk(1, "s3")), "s3")
+    store.publish_head(card("weapon", on_trunk), variables(Network(TWIN).split("s3")[1], 2))
+    store.publish_head(card("cash"), variables(Network(TWIN), 3))
+    make_bundle(store, "prod", ["weapon", "cash"])
+    return store
+
+
+def test_the_second_start_compiles_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_scorer("prod", store, (2,), compiler="openvino")(photos(2))
+    kept = sorted(cache_folder("openvino").iterdir())
+    assert len(kept) == 4  # two fronts and two heads
+    monkeypatch.setattr(openvino, "convert", lambda piece: pytest.fail(f"{piece} is compiled again"))
+    np.testing.assert_array_equal(load_scorer("prod", store, (2,), compiler="openvino")(photos(2)), first)
+
+
+def test_a_damaged_program_is_compiled_again(store: Store) -> None:
+    first = load_scorer("prod", store, (2,), compiler="openvino")(photos(2))
+    for file in cache_folder("openvino").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    np.testing.assert_array_equal(load_scorer("prod", store, (2,), compiler="openvino")(photos(2)), first)
+
+
+def test_it_is_chosen_on_a_cpu_and_nowhere_else() -> None:
+    scorer = scorer_of([head("weapon", 0)], {}, (2,))
+    assert isinstance(scorer.engine, OpenVinoEngine)
+
+
+def test_without_it_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prohibit_jax.score.engine.find_spec", lambda _: None)
+    assert not isinstance(scorer_of([head("weapon", 0)], {}, (2,)).engine, OpenVinoEngine)
+    with pytest.raises(InputError, match=r"pip install 'prohibit-jax\[cpu\]'"):
+        scorer_of([head("weapon", 0)], {}, (2,), compiler="openvino")
