@@ -43,7 +43,7 @@ class ChannelsFirst(Ops):
     """Activations [b, c, h, w], in operations that OpenVINO's JAX front end knows and fuses."""
 
     def enter(self, x: jax.Array) -> jax.Array:
-        """Photos are put in this layout before the network."""
+        """Photos come in this layout already."""
         return x
 
     def convolve(self, x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax.Array:
@@ -126,10 +126,13 @@ def function(piece: Piece) -> tuple[Callable[..., jax.Array], list[jax.ShapeDtyp
 
     def run(x: jax.Array, *arrays: jax.Array) -> jax.Array:
         if piece.preprocessing:
-            x = jnp.transpose(normalise(x, piece.preprocessing), (0, 3, 1, 2))
-        if piece.network:
-            x, _ = apply(piece.network, dict(zip(names, arrays, strict=True)), x, ops=ChannelsFirst())
-        return x
+            x = normalise(x, piece.preprocessing)
+        if piece.network is None:
+            return x
+        # Channels are last between pieces, as OpenVINO keeps them in memory too: neither transpose moves anything.
+        variables = dict(zip(names, arrays, strict=True))
+        x, _ = apply(piece.network, variables, jnp.transpose(x, (0, 3, 1, 2)), ops=ChannelsFirst())
+        return jnp.transpose(x, (0, 2, 3, 1)) if x.ndim == 4 else x
 
     kinds = [jax.ShapeDtypeStruct(piece.shape, jnp.uint8 if piece.preprocessing else jnp.float32)]
     if piece.network:
