@@ -1,7 +1,8 @@
 """A head's card: with the parameters (and the trunk, if any) all that is needed to score with it, and its history.
 
-The file is JSON, schema 1, every field present, no other field but the checksum over them. It is read strictly, since a
-wrong card scores silently wrong: a missing, unknown or mistyped field is refused by name, and so is any change.
+The file is JSON, schema 1, every field present (`classes` only where there are several), no other field but the
+checksum over them. It is read strictly, since a wrong card scores silently wrong: a missing, unknown or mistyped field
+is refused by name, and so is any change.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from prohibit_jax.models.efficientnet import B0, LITE0, STAGES, Architecture
-from prohibit_jax.models.network import Network
+from prohibit_jax.models.network import ARCHITECTURES, Architecture, Network
 from prohibit_jax.types import Calibration, InputError, Preprocessing, Thresholds, check_name
 
 SCHEMA = 1
@@ -56,6 +56,7 @@ class Card:
     version: int = 0
     params_sha256: str = ""
     created: str = ""  # ISO 8601, UTC
+    classes: tuple[str, ...] = ()  # of one network of several: those of its outputs after the first, everything else
 
     def network(self) -> Network:
         """The head's own network: the whole, or what follows the trunk."""
@@ -69,6 +70,8 @@ class Card:
         """The file's text: the same card always gives the same bytes. Numbers that are not finite become null."""
         content = asdict(self)
         content = {"schema": SCHEMA, "class": content.pop("name"), "version": content.pop("version"), **content}
+        if not self.classes:
+            del content["classes"]
         content = _plain(content)
         return json.dumps(content | {"checksum": _checksum(content)}, indent=1) + "\n"
 
@@ -82,7 +85,7 @@ class Card:
         if "class" not in content or "name" in content:
             raise InputError(f"{source}: class is missing")
         del content["schema"]
-        card = read_record(cls, {"name": content.pop("class"), **content}, source)
+        card = read_record(cls, {"name": content.pop("class"), "classes": [], **content}, source)
         _check(card, source)
         if checksum != expected:
             raise InputError(f"{source}: damaged or edited: its checksum does not fit; publish a new version instead")
@@ -138,6 +141,8 @@ def read_record(kind: type[Record], value: Any, where: str) -> Record:
 
 def _read(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint == Architecture:
+        return _read_architecture(value, where)
     if origin is types.UnionType:
         return None if value is None else _read(arguments[0], value, where)
     if is_dataclass(hint):
@@ -145,9 +150,12 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         fits, wanted = isinstance(value, str) and value in arguments, f"one of {', '.join(arguments)}"
     elif origin is tuple:
-        fits, wanted = isinstance(value, list) and len(value) == len(arguments), f"a list of {len(arguments)}"
+        any_length = arguments[1:] == (...,)
+        fits = isinstance(value, list) and (any_length or len(value) == len(arguments))
+        wanted = "a list" if any_length else f"a list of {len(arguments)}"
         if fits:
-            return tuple(_read(kind, item, where) for kind, item in zip(arguments, value, strict=True))
+            kinds = arguments[:1] * len(value) if any_length else arguments
+            return tuple(_read(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     elif origin is dict:
         fits, wanted = isinstance(value, dict), "an object"
     elif hint is float:
@@ -161,21 +169,32 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
+def _read_architecture(value: Any, where: str) -> Architecture:
+    """The record of the family whose name it bears."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: is not an object")
+    name = str(value.get("name"))
+    if name not in ARCHITECTURES:
+        raise InputError(f"{where}.name is {name[:60]!r}, must be one of {', '.join(ARCHITECTURES)}")
+    return read_record(type(ARCHITECTURES[name]), value, where)
+
+
 def _check(card: Card, source: str) -> None:
     def demand(field: str, value: Any, fits: bool, wanted: str) -> None:
         if not fits:
             raise InputError(f"{source}: {field} is {value!r}, must be {wanted}")
 
     try:
-        check_name(card.name)
+        for name in (card.name, *card.classes):
+            check_name(name)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     arch, size, trunk = card.arch, card.preprocessing.size, card.trunk
-    known = (B0.name, LITE0.name)
     demand("version", card.version, card.version >= 1, "at least 1")
     demand("params_sha256", card.params_sha256, bool(SHA256.fullmatch(card.params_sha256)), "64 hexadecimal digits")
-    demand("arch.name", arch.name, arch.name in known, f"one of {', '.join(known)}")
-    demand("arch.outputs", arch.outputs, arch.outputs == 1, "1")
+    outputs = 1 + len(card.classes)
+    demand("arch.outputs", arch.outputs, arch.outputs == outputs, str(outputs))
+    demand("classes", card.classes, len(set(card.classes)) == len(card.classes), "different from each other")
     demand("arch.width", arch.width, 0 < arch.width <= 10, "in (0, 10]")
     demand("arch.depth", arch.depth, 0 < arch.depth <= 10, "in (0, 10]")
     demand("arch.norm_epsilon", arch.norm_epsilon, arch.norm_epsilon > 0, "above 0")
@@ -183,7 +202,8 @@ def _check(card: Card, source: str) -> None:
     demand("preprocessing.std", card.preprocessing.std, min(card.preprocessing.std) > 0, "above 0")
     if trunk:
         demand("trunk.sha256", trunk.sha256, bool(SHA256.fullmatch(trunk.sha256)), "64 hexadecimal digits")
-        demand("trunk.through", trunk.through, trunk.through in STAGES[:-1], f"one of {', '.join(STAGES[:-1])}")
+        cuts = Network(arch).stages[:-1]
+        demand("trunk.through", trunk.through, trunk.through in cuts, f"one of {', '.join(cuts)}")
     demand("calibration.scale", card.calibration.scale, card.calibration.scale > 0, "above 0")
     review, block = card.thresholds.review, card.thresholds.block
     demand("thresholds", (review, block), 0 <= review <= block, "0 <= review <= block")

@@ -39,7 +39,10 @@ class Pin:
 
     @classmethod
     def of(cls, head: Head) -> Pin:
-        """The pin of a published head."""
+        """The pin of a published head. Raises InputError where it is one network of several classes."""
+        if head.card.classes:
+            several = f"one network of {len(head.card.classes)} classes"
+            raise InputError(f"head {head.ref}: {several}, which no bundle holds; judge it with launch evaluate")
         return cls(head.ref, head.card.params_sha256, head.card_sha256)
 
     def line(self) -> dict[str, str | int | None]:
@@ -71,13 +74,16 @@ class Bundle:
 
 
 def make_bundle(store: Store, name: str, refs: Sequence[HeadRef | str] | None = None) -> Bundle:
-    """Writes `bundles/NAME.json` with these heads, in this order; by default every class's latest, sorted by class.
+    """Writes `bundles/NAME.json` with these heads, in this order; by default every class's latest, sorted by class,
+    but for networks of several classes.
 
     Raises InputError if there is none, two are of one class, or any cannot be served: damaged, unknown, without its
     trunk, or named like a column of the score table. The former file, if any, is kept in the history.
     """
     check_name(name, "bundle")
-    resolved = [store.resolve(ref) for ref in (store.classes() if refs is None else refs)]
+    if refs is None:
+        refs = [name for name in store.classes() if not store.read_card(name).classes]
+    resolved = [store.resolve(ref) for ref in refs]
     if not resolved:
         raise InputError(f"bundle {name}: no heads; train a class first (launch train), store {store.root}")
     pins = []

@@ -18,8 +18,7 @@ from etils import epath
 from safetensors.numpy import save as serialise
 
 from prohibit_jax.files import publish_file
-from prohibit_jax.models.efficientnet import Architecture
-from prohibit_jax.models.network import Network, check_variables, init
+from prohibit_jax.models.network import ARCHITECTURES, Architecture, Network, check_variables, init
 from prohibit_jax.types import InputError, Preprocessing, Variables, check_name
 from prohibit_jax.weights.convert import Publisher, convert, recognise
 from prohibit_jax.weights.tensors import read_tensors
@@ -49,7 +48,7 @@ def with_fresh_classifier(weights: Weights, *, outputs: int = 1, seed: int) -> W
 
 
 def import_file(publisher: Literal["timm", "torchvision"], path: epath.PathLike) -> Weights:
-    """Reads a published EfficientNet-B0 or -Lite0, .safetensors or .pth.
+    """Reads a published EfficientNet-B0 or -Lite0, or timm's Inception-ResNet-v2, .safetensors or .pth.
 
     A config.json beside a timm file, as on the Hugging Face hub, says which of its architectures it is and how its
     photos are normalised. Without one the file's name says it: timm's TensorFlow ports keep their prefix `tf_`.
@@ -150,7 +149,8 @@ def _read_saved(path: epath.Path) -> Weights:
     if metadata.get("schema") != SCHEMA:
         raise InputError(f"{path}: not in the form that `launch weights import` writes (schema {SCHEMA})")
     try:
-        arch = Architecture(**json.loads(metadata["arch"]))
+        fields = json.loads(metadata["arch"])
+        arch = type(ARCHITECTURES[fields["name"]])(**fields)
         photos = json.loads(metadata["preprocessing"])
         preprocessing = _checked(photos["size"], photos["mean"], photos["std"])
         source = metadata["source"]

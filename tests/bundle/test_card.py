@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from prohibit_jax.bundle.card import Card, Trunk, library_versions
+from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
 from prohibit_jax.types import InputError
 from tests.bundle.twin import card
 
@@ -17,8 +18,26 @@ PUBLISHED = replace(card(), version=3, params_sha256="a" * 64, created="2026-01-
 
 
 def test_a_card_comes_back_as_it_went() -> None:
-    for given in (PUBLISHED, replace(PUBLISHED, trunk=Trunk("b" * 64, "s5"))):
+    inception = replace(PUBLISHED, arch=replace(INCEPTION_RESNET_V2, width=0.5))
+    for given in (PUBLISHED, replace(PUBLISHED, trunk=Trunk("b" * 64, "s5")), inception):
         assert Card.from_json(given.to_json(), "card.json") == given
+
+
+def test_the_card_of_several_classes_names_them_in_order() -> None:
+    several = replace(PUBLISHED, arch=replace(PUBLISHED.arch, outputs=3), classes=("weapon", "cash"))
+    assert Card.from_json(several.to_json(), "card.json") == several
+    assert "classes" not in json.loads(PUBLISHED.to_json())
+    for classes, message in (
+        (["weapon"], "arch.outputs is 3, must be 2"),
+        (["weapon", "weapon"], "classes is ('weapon', 'weapon')"),
+        (["weapon", "../etc"], "class '../etc'"),
+        (["weapon", 3], "classes is 3, must be a text"),
+        ("weapon", 'classes is "weapon", must be a list'),
+        (["cash", "weapon"], "checksum"),
+    ):
+        with pytest.raises(InputError) as raised:
+            Card.from_json(json.dumps(json.loads(several.to_json()) | {"classes": classes}), "card.json")
+        assert message in str(raised.value)
 
 
 def test_numpy_and_infinity_in_the_metrics_become_json() -> None:

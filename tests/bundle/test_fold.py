@@ -11,6 +11,7 @@ import pytest
 
 from prohibit_jax.bundle.fold import fold
 from prohibit_jax.models.efficientnet import STAGES
+from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
 from prohibit_jax.models.network import Network, apply, shapes
 from prohibit_jax.types import Variables
 from tests.bundle.twin import TWIN, variables
@@ -22,6 +23,7 @@ NETWORKS = {
     "start": Network(TWIN, STAGES[:3]),
     "end": Network(TWIN, STAGES[-2:]),
     "lite": Network(LITE, STAGES[:3]),
+    "inception": Network(replace(INCEPTION_RESNET_V2, width=0.25, depth=0.1), STAGES[:3]),
 }
 
 
@@ -34,7 +36,7 @@ def run(network: Network, arrays: Variables, x: jax.Array) -> jax.Array:
 def test_the_folded_network_computes_the_same(name: str) -> None:
     network, arrays = NETWORKS[name], variables(NETWORKS[name], 3)
     channels = 3 if "stem" in network.stages else TWIN.channels(192)
-    x = jax.random.normal(jax.random.key(0), (2, 8, 8, channels))
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, channels))
     expected = np.asarray(run(network, arrays, x))
     folded, folded_arrays = fold(network, arrays)
     found = np.asarray(run(folded, folded_arrays, x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ def test_the_lock_file_is_as_designed(store: Store) -> None:
 def test_by_default_the_latest_of_every_class(store: Store) -> None:
     bundle = make_bundle(store, "prod")
     assert [str(pin.ref) for pin in bundle.pins] == ["blade@1", "cash@1", "weapon@2"]
+
+
+def test_one_network_of_several_classes_is_in_no_bundle(store: Store) -> None:
+    several = replace(card("all", arch=replace(TWIN, outputs=3)), classes=("weapon", "cash"))
+    store.publish_head(several, variables(several.network(), 0))
+    assert make_bundle(store, "prod").classes == ("blade", "cash", "weapon")
+    with pytest.raises(InputError, match=r"^head all@1: one network of 2 classes, which no bundle holds"):
+        make_bundle(store, "prod", ["weapon", "all"])
 
 
 def test_updating_one_class_changes_one_line_and_keeps_the_former(store: Store) -> None:

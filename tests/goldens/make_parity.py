@@ -45,6 +45,13 @@ def from_torchvision(name: str, outputs: int) -> tuple[torch.nn.Module, Hooked, 
     return net, {"stem": stages[0], **blocks, "top": stages[8]}, tuple(photos.mean), tuple(photos.std)
 
 
+def from_timm_inception() -> tuple[torch.nn.Module, Hooked, tuple[float, ...], tuple[float, ...]]:
+    net = timm.create_model("inception_resnet_v2", num_classes=1000)
+    stages = ("maxpool_5a", "mixed_5b", "repeat", "mixed_6a", "repeat_1", "mixed_7a", "repeat_2", "block8")
+    hooked = {("stem" if s == 0 else f"s{s}"): getattr(net, stage) for s, stage in enumerate(stages)}
+    return net, hooked, net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
+
+
 def randomise(net: torch.nn.Module) -> None:
     state = net.state_dict()
     net.load_state_dict({k: torch.from_numpy(recipe.random_tensor(k, tuple(v.shape))) for k, v in state.items()})
@@ -129,6 +136,9 @@ def main() -> None:
     net, *rest = from_torchvision("efficientnet_b0", 1)
     randomise(net)
     make("random_torchvision_efficientnet_b0", net, *rest)
+    net, *rest = from_timm_inception()
+    randomise(net)
+    make("random_timm_inception_resnet_v2", net, *rest, recipe.INCEPTION_SIZES)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from zlib import crc32
 import numpy as np
 
 SIZES = ((224, 224), (300, 300), (225, 193))
+INCEPTION_SIZES = ((299, 299), (107, 91))
 SAMPLES = 64
 
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from prohibit_jax.models.ops import convolve, depthwise, pads, pointwise
+from prohibit_jax.models.ops import OPS, convolve, depthwise, pads, pointwise
 from tests.tolerances import CONVOLUTION
 
 PADDINGS = ("same", "torch")
@@ -86,6 +86,25 @@ def test_pads_are_those_of_tensorflow_and_pytorch(n: int, size: int, stride: int
 def test_the_dense_convolution(size: tuple[int, int], padding: str) -> None:
     x, kernel = normal(6, 2, *size, 3), normal(7, 3, 3, 3, 5)
     close(convolve(x, kernel, 2, padding), reference(x, kernel, 2, padding))
+
+
+@pytest.mark.parametrize("kernel", [(1, 7), (7, 1), (3, 3)])
+def test_convolutions_that_are_not_square_or_not_padded(kernel: tuple[int, int]) -> None:
+    x, weights = normal(15, 2, 9, 8, 3), normal(16, *kernel, 3, 5)
+    names = ("NHWC", "HWIO", "NHWC")
+    for stride, padding in ((1, "same"), (1, "valid"), (2, "valid")):
+        expected = lax.conv_general_dilated(x, weights, (stride, stride), padding.upper(), dimension_numbers=names)
+        close(convolve(x, weights, stride, padding), expected)
+
+
+@pytest.mark.parametrize("size", [(9, 8), (3, 3)])
+def test_pools_see_nothing_outside_of_the_picture(size: tuple[int, int]) -> None:
+    x = np.asarray(normal(17, 2, *size, 4))
+    h, w = size
+    largest = [[x[:, i : i + 3, j : j + 3].max((1, 2)) for j in range(0, w - 2, 2)] for i in range(0, h - 2, 2)]
+    close(OPS.max_pool(jnp.asarray(x), 3, 2), np.stack([np.stack(row, 1) for row in largest], 1))
+    around = [[x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].mean((1, 2)) for j in range(w)] for i in range(h)]
+    close(OPS.mean_pool(jnp.asarray(x), 3), np.stack([np.stack(row, 1) for row in around], 1))
 
 
 def test_pointwise_is_a_1x1_convolution() -> None:

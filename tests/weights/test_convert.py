@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prohibit_jax.models.efficientnet import B0, LITE0, Architecture
-from prohibit_jax.models.network import Network, shapes
+from prohibit_jax.models.efficientnet import B0, LITE0
+from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
+from prohibit_jax.models.network import Architecture, Network, shapes
 from prohibit_jax.types import InputError
-from prohibit_jax.weights.convert import FAMILIES, Publisher, convert, recognise, source_name
+from prohibit_jax.weights.convert import FAMILIES, Publisher, convert, inception_source_name, recognise, source_name
 from tests.goldens import recipe
 
 GOLDENS = Path(recipe.__file__).parent
@@ -46,6 +47,37 @@ def test_names_of_the_publishers(publisher: Publisher, arch: Architecture, ours:
     assert source_name(publisher, ours) == theirs
     names = [source_name(publisher, name) for name in shapes(Network(arch))]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("stem.5.norm.mean", "conv2d_4a.bn.running_mean"),
+        ("s1.0.branches.0.0.kernel", "mixed_5b.branch0.conv.weight"),
+        ("s1.0.branches.3.1.norm.scale", "mixed_5b.branch3.1.bn.weight"),
+        ("s2.9.branches.2.1.kernel", "repeat.9.branch2.1.conv.weight"),
+        ("s4.0.project.bias", "repeat_1.0.conv2d.bias"),
+        ("s7.0.branches.0.0.norm.var", "block8.branch0.bn.running_var"),
+        ("top.conv.kernel", "conv2d_7b.conv.weight"),
+        ("top.classifier.bias", "classif.bias"),
+    ],
+)
+def test_timm_s_names_of_an_inception_resnet_v2(ours: str, theirs: str) -> None:
+    assert inception_source_name(ours) == theirs
+    names = [inception_source_name(name) for name in shapes(Network(INCEPTION_RESNET_V2))]
+    assert len(set(names)) == len(names)
+
+
+def test_an_inception_resnet_v2_that_does_not_fit_is_named() -> None:
+    network = Network(INCEPTION_RESNET_V2)
+    tensors = {inception_source_name(name): np.zeros(1, np.float32) for name in shapes(network)}
+    for change, named in (
+        ({"repeat.10.conv2d.bias": np.zeros(1)}, "has no place"),
+        ({"repeat.9.conv2d.bias": None}, "is missing"),
+    ):
+        changed = {name: array for name, array in {**tensors, **change}.items() if array is not None}
+        with pytest.raises(InputError, match=rf"^{next(iter(change))} {named}"):
+            convert("timm", INCEPTION_RESNET_V2, changed)
 
 
 def test_kernels_are_transposed(lite0: dict[str, np.ndarray]) -> None:
@@ -106,6 +138,7 @@ def test_another_publisher_s_weights_are_refused(lite0: dict[str, np.ndarray]) -
         ("timm", "conv_stem.weight", "efficientnet_lite0.ra_in1k", "timm efficientnet_lite0"),
         ("timm", "conv_stem.weight", "tf_efficientnet_lite0", "timm tf_efficientnet_lite0"),
         ("timm", "conv_stem.weight", "lite.safetensors", "timm tf_efficientnet_lite0"),
+        ("timm", "conv2d_1a.conv.weight", "inception_resnet_v2.tf_in1k", "timm inception_resnet_v2"),
         ("torchvision", "features.0.0.weight", "", "torchvision efficientnet_b0"),
         ("lite0", "_conv_stem.weight", "", "lite0 efficientnet_lite0"),
     ],
@@ -119,6 +152,9 @@ def test_the_families_conventions() -> None:
     for family in FAMILIES:
         tensorflow = "tf_" in family.name or family.name.startswith("lite0")
         arch = family.arch
+        if arch == INCEPTION_RESNET_V2:
+            continue
+        assert isinstance(arch, type(B0))
         expected = ("same", 1e-3, 0.99) if tensorflow else ("torch", 1e-5, 0.9)
         assert (arch.padding, arch.norm_epsilon, arch.norm_momentum) == expected
         assert arch.squeeze_excite == (arch.activation == "silu") == (arch.name == "efficientnet_b0")

@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import save as serialise
 
 from prohibit_jax.models.efficientnet import Architecture
+from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
 from prohibit_jax.models.network import Network, shapes
 from prohibit_jax.types import InputError, Preprocessing
 from prohibit_jax.weights.imported import Weights, import_file, load, save, with_fresh_classifier
@@ -49,6 +50,13 @@ def test_saved_weights_come_back(tiny: Weights, tmp_path: Path) -> None:
     assert set(found.variables) == set(tiny.variables)
     for name, array in tiny.variables.items():
         np.testing.assert_array_equal(found.variables[name], array)
+
+
+def test_an_inception_resnet_v2_keeps_its_own_record(tmp_path: Path) -> None:
+    arch = replace(INCEPTION_RESNET_V2, width=0.125, depth=0.1)
+    variables = {name: np.ones(shape, np.float32) for name, shape in shapes(Network(arch)).items()}
+    save(tmp_path, "irv2", Weights(arch, PHOTOS, variables, "a test"))
+    assert load(tmp_path, "irv2").arch == arch
 
 
 def test_saving_replaces_and_leaves_nothing_beside(

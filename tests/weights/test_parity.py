@@ -1,5 +1,7 @@
 """Our networks with published weights against timm and torchvision, layer by layer and on the logits.
 
+An Inception-ResNet-v2, with three layers a block, is compared stage by stage.
+
 The goldens come from tests/goldens/make_parity.py. Cases `real` read the weights beside the checkout; cases `random`
 make theirs from the names and shapes of the tensors alone.
 """
@@ -15,7 +17,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from prohibit_jax.models.efficientnet import STAGES, Architecture, EfficientNet
+from prohibit_jax.models import efficientnet
+from prohibit_jax.models.efficientnet import STAGES, EfficientNet
+from prohibit_jax.models.network import Architecture, Network, apply, shapes
 from prohibit_jax.models.ops import OPS
 from prohibit_jax.types import Variables
 from prohibit_jax.weights.convert import Publisher, convert, recognise
@@ -49,7 +53,22 @@ def run(graph: nnx.GraphDef[Any], after: str | None, state: Any, x: jax.Array) -
     return OPS.activate(y, after) if after in ("silu", "relu6") else y
 
 
-def layers(arch: Architecture, variables: Variables, x: Any) -> dict[str, np.ndarray]:
+@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+def run_stage(network: Network, variables: Variables, x: jax.Array) -> jax.Array:
+    return apply(network, variables, x)[0]
+
+
+def stages(arch: Architecture, variables: Variables, x: Any) -> dict[str, np.ndarray]:
+    """The outputs of the stem and of s1 to s7, and the logits."""
+    outputs = {}
+    for stage in STAGES:
+        network = Network(arch, (stage,))
+        own = {name: variables[name] for name in shapes(network)}
+        x = outputs["logits" if stage == "top" else stage] = run_stage(network, own, x)
+    return {name: np.asarray(array) for name, array in outputs.items()}
+
+
+def layers(arch: efficientnet.Architecture, variables: Variables, x: Any) -> dict[str, np.ndarray]:
     """The outputs of the stem, of every block and of the last convolution, and the logits."""
     graph, abstract = nnx.split(nnx.eval_shape(lambda: EfficientNet(arch, rngs=nnx.Rngs(0))))
     flat = [(path, leaf.replace(variables[".".join(map(str, path))])) for path, leaf in nnx.to_flat_state(abstract)]
@@ -84,7 +103,8 @@ def test_layers_and_logits_are_those_of_the_publisher(case: str, request: pytest
     for key in sorted({key.split("/")[0] for key in golden if "/" in key}):
         height, width = (int(n) for n in key.split("x"))
         photos = recipe.normalise(recipe.photos((height, width)), weights.preprocessing.mean, weights.preprocessing.std)
-        ours = layers(weights.arch, weights.variables, photos)
+        compared = layers if isinstance(weights.arch, efficientnet.Architecture) else stages
+        ours = compared(weights.arch, weights.variables, photos)
         for layer, values, moments in zip(
             golden["layers"], golden[f"{key}/samples"], golden[f"{key}/moments"], strict=True
         ):
