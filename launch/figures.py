@@ -11,8 +11,10 @@ from launch.console import table
 
 
 def metrics_table(title: str, metrics: Mapping[str, Any]) -> Table:
-    """The metrics of `prohibit_jax.evaluate.report.evaluate`, a row each."""
+    """The metrics of `prohibit_jax.evaluate.report.evaluate`, or of `evaluate.several`, a row each."""
     rows = [[name.replace("_", " "), _cell(value)] for name, value in metrics.items() if not _nested(value)]
+    for name, figures in metrics.get("classes", {}).items():
+        rows.append([f"average precision of {name}", _cell(figures["average_precision"])])
     return table(title, ["metric", "value"], rows)
 
 

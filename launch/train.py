@@ -1,4 +1,4 @@
-"""`launch train`: a new version of one class's head."""
+"""`launch train`: a new version of one class's head, or of one network of several classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from launch.figures import metrics_table
 
 
 def train(
-    class_name: Annotated[str, typer.Option("--class", help="The class to train, as in `weapon`.")],
+    class_name: Annotated[
+        str, typer.Option("--class", help="The class to train, as in `weapon`; by default the one that --config names.")
+    ] = "",
     data: Annotated[str, typer.Option("--data", help="folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT.")] = "",
     weights: Annotated[
         str,
@@ -30,7 +32,10 @@ def train(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a head: a new version of a class, its card and its plots. No other class is touched."""
+    """Train a head: a new version of a class, its card and its plots. No other class is touched.
+
+    A config with class.classes trains one network of several classes.
+    """
     from prohibit_jax.config import load_config
     from prohibit_jax.heads.make import train_head
 

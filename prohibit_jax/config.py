@@ -30,11 +30,27 @@ class Section(BaseModel):
 
 
 class ClassConfig(Section):
-    """Which labels of a source make the class; every other label is a negative."""
+    """Which labels of a source make the class; every other label is a negative.
+
+    `classes` in place of `positive` makes it one network of several classes, in this order, each with its labels;
+    every other label is then of none of them.
+    """
 
     name: str
-    positive: tuple[str, ...]
+    positive: tuple[str, ...] = ()
+    classes: dict[str, tuple[str, ...]] = {}
     ignore: tuple[str, ...] = ()  # labels left out: neither positive nor negative
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The labels of each class, by the key that names them."""
+        several = {f"class.classes.{name}": labels for name, labels in self.classes.items()}
+        return several or {"class.positive": self.positive}
+
+    @property
+    def outputs(self) -> int:
+        """Of the network: a binary one has one logit, one of several classes another for everything else."""
+        return 1 + len(self.classes)
 
 
 class DataConfig(Section):
@@ -51,7 +67,8 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network and what it starts from."""
 
-    architecture: Literal["efficientnet_b0", "efficientnet_lite0"] = "efficientnet_b0"  # weights bring their own
+    # Weights bring their own.
+    architecture: Literal["efficientnet_b0", "efficientnet_lite0", "inception_resnet_v2"] = "efficientnet_b0"
     width: Multiple = 1.0
     depth: Multiple = 1.0
     size: Annotated[int, Field(ge=16, le=2048)] = 300  # edge of the network's input, pixels
@@ -74,11 +91,11 @@ class TrainConfig(Section):
     average: Annotated[float, Field(ge=0, lt=1)] = (
         0.99  # decay of the weights' moving average; 0 keeps the last weights
     )
-    loss: Literal["bce", "focal"] = "bce"
+    loss: Literal["bce", "focal", "softmax"] = "bce"  # softmax with class.classes, else one of the others
     positive_weight: Positive = 1.0
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    positive_fraction: Part = 0.25  # of every batch
+    positive_fraction: Part = 0.25  # of every batch, each of several classes as often
     augment: bool = True  # a frozen trunk's cached features are never augmented
     # "batch" normalises by each batch, "frozen" by the running statistics; "auto": batch from scratch, else frozen.
     batch_norm: Literal["auto", "batch", "frozen"] = "auto"
@@ -109,7 +126,7 @@ class Config(Section):
 
 
 def load_config(
-    class_name: str,
+    class_name: str = "",
     path: str | Path | None = None,
     settings: Sequence[str] = (),
     overrides: Mapping[str, str] | None = None,
@@ -118,7 +135,7 @@ def load_config(
 
     Args:
         class_name: the class; its file is `configs/<class>.toml` where that exists and `path` names no other. Without
-            a file, photos labelled like the class are its positives.
+            a file, photos labelled like the class are its positives. "" leaves the name to the file.
         path: a TOML file.
         settings: `section.key=value`, the value in TOML or a plain word.
         overrides: values by `section.key`, an empty one changes nothing.
@@ -126,16 +143,18 @@ def load_config(
     Raises:
         InputError: an unknown key, a wrong value, a file that is not TOML: one line that names it.
     """
-    if check_name(class_name) in COLUMNS:
-        raise InputError(f"class {class_name!r}: scores have a column of that name already; choose another")
-    default = Path("configs") / f"{class_name}.toml"
-    file = Path(path) if path is not None else default if default.is_file() else None
+    default = Path("configs") / f"{_checked(class_name)}.toml" if class_name else None
+    file = Path(path) if path is not None else default if default and default.is_file() else None
     tables = _read(file) if file is not None else {}
     source = str(file) if file is not None else "config"
     named = tables.setdefault("class", {})
-    if named.get("name", class_name) != class_name:
-        raise InputError(f"{source}: class.name is {named['name']!r}, the command says {class_name!r}")
-    tables["class"] = {"positive": [class_name], **named, "name": class_name}
+    name = class_name or named.get("name", "")
+    if not name:
+        raise InputError("--class: name the class, or with --config a file that does")
+    if named.get("name", name) != name:
+        raise InputError(f"{source}: class.name is {named['name']!r}, the command says {name!r}")
+    own = {} if named.get("classes") else {"positive": [name]}
+    tables["class"] = {**own, **named, "name": name}
     for key, value in (overrides or {}).items():
         if value:
             _set(tables, key, value)
@@ -155,7 +174,21 @@ def parse_config(tables: Mapping[str, Any], source: str) -> Config:
         raise InputError(f"{source}: {_explain(error)}") from None
     if config.data.validation + config.data.test >= 1:
         raise InputError(f"{source}: data.validation + data.test must leave some photos for training")
+    asked = config.class_
+    if asked.positive and asked.classes:
+        raise InputError(f"{source}: class.classes takes the place of class.positive; give one of them")
+    for name in (asked.name, *asked.classes):
+        _checked(name)
+    if (config.train.loss == "softmax") != bool(asked.classes):
+        raise InputError(f"{source}: train.loss softmax goes with class.classes, bce and focal with class.positive")
     return config
+
+
+def _checked(name: str) -> str:
+    """A class's name, unless it could not be a column of scores."""
+    if check_name(name) in COLUMNS:
+        raise InputError(f"class {name!r}: scores have a column of that name already; choose another")
+    return name
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""A source made ready for one class: what each photo is, its label, and its side of the split."""
+"""A source made ready for one network: what each photo is, its label, and its side of the split."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,10 @@ class Dataset:
     Attributes:
         source: reads them.
         index: what is known of each.
-        labels: int8 [n], 1 positive, 0 negative, -1 left out.
+        labels: [n], 1 positive, 0 negative, -1 left out; of several classes the number, from 1.
         sides: [n], `train`, `validation` or `test`.
         limits: on the bytes and pixels of a photo.
+        names: of what the labels 0, 1, … mean, for messages.
     """
 
     source: Source
@@ -36,16 +37,17 @@ class Dataset:
     labels: np.ndarray
     sides: np.ndarray
     limits: Limits
+    names: tuple[str, ...] = ("negative", "positive")
 
     def rows(self, side: str) -> np.ndarray:
-        """int64, the usable rows of a side that are positive or negative; `all` means every side."""
+        """int64, the usable rows of a side that have a label; `all` means every side."""
         chosen = (self.labels >= 0) & self.index.usable
         return np.flatnonzero(chosen & (self.sides == side) if side != "all" else chosen)
 
     def summary(self) -> dict[str, Any]:
         """The fingerprint and the counts that a card records."""
         counts = {
-            side: {"positives": int(self.labels[self.rows(side)].sum()), "photos": len(self.rows(side))}
+            side: {"positives": int((self.labels[self.rows(side)] > 0).sum()), "photos": len(self.rows(side))}
             for side in SIDES
         }
         return {"fingerprint": fingerprint(self.index, self.labels), **counts}
@@ -62,7 +64,7 @@ def load_dataset(
     """Opens the configured source, looks at every photo, labels and splits them.
 
     Args:
-        config: names the source, the labels of the class and the shares of the sides.
+        config: names the source, the labels of the class or classes and the shares of the sides.
         cache: folder that remembers what photos already seen look like.
         every_label: whether each label of the config must be there, as in training, where a missing one is a slip; a
             set that only judges a head may lack some.
@@ -77,9 +79,12 @@ def load_dataset(
     source = open_source(config.data.source)
     limits = Limits(config.data.max_bytes, config.data.max_pixels)
     asked, present = config.class_, {item.label for item in source.items}
-    positive = [label for label in asked.positive if every_label or label in present] or asked.positive
-    ignore = [label for label in asked.ignore if every_label or label in present]
-    labels = assign(source.items, positive, ignore)
+
+    def there(names: Sequence[str]) -> list[str]:
+        return [label for label in names if every_label or label in present]
+
+    classes = {key: there(names) or names for key, names in asked.labels.items()}
+    labels = assign(source.items, classes, there(asked.ignore))
     seen = index(source, cache, max(2, config.data.workers), progress=progress, limits=limits)
     broken = [f"{item.path}: {error}" for item, error in zip(source.items, seen.error, strict=True) if error]
     if broken:
@@ -87,13 +92,14 @@ def load_dataset(
     for leak in leaks(seen, source.items):
         warn(leak)
     sides = split(seen, source.items, validation=config.data.validation, test=config.data.test)
-    return Dataset(source, seen, labels, np.asarray(sides), limits)
+    names = ("negative", *asked.classes) if asked.classes else Dataset.names
+    return Dataset(source, seen, labels, np.asarray(sides), limits, names)
 
 
-def require_both(dataset: Dataset, side: str) -> None:
-    """Raises InputError unless the side has a positive and a negative photo."""
+def require_all(dataset: Dataset, side: str) -> None:
+    """Raises InputError unless the side has a negative photo and one that is positive, of every class."""
     counts = Counter(dataset.labels[dataset.rows(side)].tolist())
     share = f", or raise data.{side}" if side in ("validation", "test") else ""
-    for value, name in ((1, "positive"), (0, "negative")):
+    for value, name in reversed(list(enumerate(dataset.names))):
         if not counts[value]:
             raise InputError(f"data.source: no usable {name} photo on side {side!r}; add photos{share}")

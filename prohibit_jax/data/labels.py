@@ -1,10 +1,10 @@
-"""From the labels that annotators gave to one class's yes, no, or left out."""
+"""From the labels that annotators gave to one class's yes, no, or left out, or to one of several classes."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -13,25 +13,35 @@ from prohibit_jax.data.sources import Item
 from prohibit_jax.types import InputError
 
 
-def assign(items: Sequence[Item], positive: Sequence[str], ignore: Sequence[str] = ()) -> np.ndarray:
-    """int8 [n]: 1 where the label is in `positive`, -1 where it is in `ignore` or there is none, else 0.
+def assign(items: Sequence[Item], classes: Mapping[str, Sequence[str]], ignore: Sequence[str] = ()) -> np.ndarray:
+    """int8 [n], int16 for over 127 classes: the number of each item's class, from 1, 0 for every other label.
+
+    Args:
+        items: -1 goes to those without a label.
+        classes: the labels of each class, by the field of the config that names them.
+        ignore: labels that get -1.
 
     Raises:
-        InputError: a label named that no item has, or named on both lists; no positive or no negative photo.
+        InputError: a label named that no item has, or named on two lists; a class without a label, or no photo that is
+            of none.
     """
-    if not positive:
-        raise InputError("class.positive: name at least one label")
-    if both := set(positive) & set(ignore):
-        raise InputError(f"class.ignore: {min(both)!r} is in class.positive too")
-    existing = {item.label for item in items} - {""}
-    for field, names in (("class.positive", positive), ("class.ignore", ignore)):
+    lists = {**classes, "class.ignore": ignore}
+    owners: dict[str, str] = {}
+    for field, names in lists.items():
+        if field in classes and not names:
+            raise InputError(f"{field}: name at least one label")
         for name in names:
-            if name not in existing:
-                raise InputError(f"{field}: no photo has the label {name!r}; {_suggestion(name, existing)}")
-    value = dict.fromkeys(positive, 1) | dict.fromkeys(("", *ignore), -1)
-    labels = np.array([value.get(item.label, 0) for item in items], np.int8)
+            if owners.setdefault(name, field) != field:
+                raise InputError(f"{field}: {name!r} is in {owners[name]} too")
+    existing = {item.label for item in items} - {""}
+    for name, field in owners.items():
+        if name not in existing:
+            raise InputError(f"{field}: no photo has the label {name!r}; {_suggestion(name, existing)}")
+    value = {name: i for i, names in enumerate(classes.values(), 1) for name in names}
+    value |= dict.fromkeys(("", *ignore), -1)
+    labels = np.array([value.get(item.label, 0) for item in items], np.min_scalar_type(-len(classes) - 1))
     if not (labels == 0).any():
-        raise InputError("class.positive: no photo is left as a negative")
+        raise InputError(f"{next(iter(classes))}: no photo is left as a negative")
     return labels
 
 
@@ -46,7 +56,7 @@ def _suggestion(name: str, existing: Collection[str]) -> str:
 
 
 def fingerprint(index: Index, labels: np.ndarray) -> str:
-    """SHA-256 hex of which usable contents are positive and which negative, in any order and under any name."""
+    """SHA-256 hex of the class of each usable content, in any order and under any name."""
     rows = np.flatnonzero(index.usable & (labels >= 0)).tolist()
     pairs = sorted({f"{index.sha256[i]} {labels[i]}\n" for i in rows})
     return hashlib.sha256("".join(pairs).encode()).hexdigest()

@@ -118,9 +118,9 @@ def precision_at_recall(labels: Labels, scores: Floats, recall: float, weights: 
 def resample(metric: Metric, labels: Labels, scores: Floats, seed: int, n: int = 1000) -> Floats:
     """The metric on `n` resamples of the photos: [n, ...].
 
-    Positives and negatives are drawn apart, so that the few positives never vanish and prevalence stays the set's.
+    Positives and negatives, or the photos of each of several classes, are drawn apart, so that the few positives never
+    vanish and prevalence stays the set's.
     """
-    check(labels, scores)
     rng = np.random.default_rng(seed)
     step = max(1, CELLS // len(labels))
     draws = (_draw(rng, labels, min(step, n - i)) for i in range(0, n, step))
@@ -137,7 +137,7 @@ def bootstrap(metric: Metric, labels: Labels, scores: Floats, seed: int, n: int 
 def _draw(rng: np.random.Generator, labels: Labels, resamples: int) -> NDArray[np.float64]:
     """How often each photo is drawn in each of the resamples: [resamples, n]."""
     weights = np.empty((resamples, len(labels)))
-    for label in (0, 1):
+    for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         draws = rng.integers(len(rows), size=(resamples, len(rows))) + np.arange(resamples)[:, None] * len(rows)
         weights[:, rows] = np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape)

@@ -11,10 +11,11 @@ from etils import epath
 
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config, parse_config
-from prohibit_jax.data.dataset import load_dataset, require_both
+from prohibit_jax.data.dataset import load_dataset, require_all
 from prohibit_jax.data.loader import decoded
 from prohibit_jax.data.sources import SIDES
-from prohibit_jax.evaluate import report, thresholds
+from prohibit_jax.evaluate import report, several, thresholds
+from prohibit_jax.heads.several import class_scorer
 from prohibit_jax.score.scorer import read_trunks, scorer_of
 from prohibit_jax.types import HeadRef, InputError, Line, silent
 
@@ -23,7 +24,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Judged:
-    """A head and `evaluate.report.evaluate`'s figures for it."""
+    """A head and the figures of `evaluate.report.evaluate` for it, or of `evaluate.several`."""
 
     ref: HeadRef
     metrics: dict[str, Any]
@@ -49,7 +50,7 @@ def evaluate_head(
         warn: told in one line what was left out.
 
     Raises:
-        InputError: no such head or side, or no positive or negative photo on it.
+        InputError: no such head or side, or no negative photo or none of some class on it.
     """
     if side not in (*SIDES, "all"):
         raise InputError(f"side {side!r}: use {', '.join(SIDES)} or all")
@@ -58,16 +59,23 @@ def evaluate_head(
     saved = dict(head.card.config)
     config: Config = parse_config({**saved, "data": {**saved.get("data", {}), "source": source}}, f"card of {head.ref}")
     dataset = load_dataset(config, store.cache, every_label=False, progress=progress("looking at photos"), warn=warn)
-    require_both(dataset, side)
+    require_all(dataset, side)
     if side == "all" and dataset.summary()["fingerprint"] == head.card.data.get("fingerprint"):
         warn(f"{head.ref} was trained on most of these photos; --side test judges it on those held out")
     rows = dataset.rows(side)
-    scorer = scorer_of([head], read_trunks(store, [head.card]), batch_sizes=(BATCH,))
-    advance = progress("scoring")
-    chunks = decoded(dataset.source, rows, scorer.sizes[0], progress=advance, chunk=BATCH, limits=dataset.limits)
+    size, advance = head.card.preprocessing.size, progress("scoring")
+    chunks = decoded(dataset.source, rows, size, progress=advance, chunk=BATCH, limits=dataset.limits)
+    trunks, labels = read_trunks(store, [head.card]), dataset.labels[rows]
+    if classes := head.card.classes:
+        score = class_scorer(head, trunks, BATCH)
+        scores = np.concatenate([score(images) for _, images in chunks])
+        resamples = config.evaluate.bootstrap
+        metrics = several.evaluate(labels, scores, classes=classes, seed=config.train.seed, resamples=resamples)
+        return Judged(head.ref, metrics)
+    scorer = scorer_of([head], trunks, batch_sizes=(BATCH,))
     logits = np.concatenate([scorer.logits(images)[:, 0] for _, images in chunks])
     metrics = report.evaluate(
-        dataset.labels[rows],
+        labels,
         logits,
         calibration=head.card.calibration,
         settings=thresholds.Settings(**config.evaluate.model_dump()),

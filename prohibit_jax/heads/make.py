@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -19,9 +19,9 @@ from etils import epath
 from prohibit_jax.bundle.card import Card, Trunk, library_versions, parse_json
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config, parse_config
-from prohibit_jax.data.dataset import Dataset, load_dataset, require_both
+from prohibit_jax.data.dataset import Dataset, load_dataset, require_all
 from prohibit_jax.data.loader import decoded
-from prohibit_jax.evaluate import calibration, plots, report, thresholds
+from prohibit_jax.evaluate import calibration, plots, report, several, thresholds
 from prohibit_jax.files import publish_file
 from prohibit_jax.heads.begin import Beginning, begin
 from prohibit_jax.images.decode import decode
@@ -30,7 +30,7 @@ from prohibit_jax.train.examples import Examples, FeatureExamples, PhotoExamples
 from prohibit_jax.train.features import FeatureCache, fill
 from prohibit_jax.train.loop import Fitted, Progress, Task, fit
 from prohibit_jax.train.state import predict_of
-from prohibit_jax.types import HeadRef, InputError, Line, Photo, silent
+from prohibit_jax.types import Calibration, HeadRef, InputError, Line, Photo, Thresholds, silent
 
 FEATURE_BATCH = 64  # photos through the trunk at once
 SHEET_EDGE = 160  # pixels that a photo on a sheet has at least, where it has them
@@ -56,6 +56,15 @@ class Plan:
     batch_statistics: bool
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What validation and test photos say of trained weights."""
+
+    calibration: Calibration
+    thresholds: Thresholds
+    metrics: dict[str, Any]
+
+
 def train_head(
     config: Config,
     store: Store | epath.PathLike,
@@ -64,7 +73,7 @@ def train_head(
     progress: Line = silent,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Made:
-    """Trains one class and publishes its next version; nothing of any other class is touched.
+    """Trains one class, or one network of several, and publishes its next version; nothing of any other is touched.
 
     Calibration and thresholds come from the validation photos, the figures in the card from the test photos.
 
@@ -83,7 +92,7 @@ def train_head(
     beginning = begin(config, store)
     dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
     for side in ("train", "validation", "test"):
-        require_both(dataset, side)
+        require_all(dataset, side)
     run = unfinished or _new_run(config, store)  # only now, so that refused input hides no unfinished run
     _same_start(run, dataset, beginning)
     plan = _plan(config, store, dataset, beginning, progress)
@@ -92,30 +101,28 @@ def train_head(
     predict = predict_of(plan.network, beginning.preprocessing)
     variables = {name: jnp.asarray(array) for name, array in fitted.variables.items()}
     logits = {
-        side: predict_all(lambda x: predict(variables, x), plan.examples, dataset.rows(side), config.train.batch)[:, 0]
+        side: predict_all(lambda x: predict(variables, x), plan.examples, dataset.rows(side), config.train.batch)
         for side in ("validation", "test")
     }
     labels = {side: dataset.labels[dataset.rows(side)] for side in logits}
-    settings = thresholds.Settings(**config.evaluate.model_dump())
-    scale = calibration.fit(labels["validation"], logits["validation"], settings.calibration)
-    bands = thresholds.choose(settings, labels["validation"], scale(logits["validation"]))
-    metrics = report.evaluate(
-        labels["test"], logits["test"], calibration=scale, settings=settings, thresholds=bands, seed=config.train.seed
-    )
+    verdict = _judge_several(config, labels, logits) if config.class_.classes else _judge(config, labels, logits)
     card = Card(
         name=config.class_.name,
         arch=beginning.network.arch,
         preprocessing=beginning.preprocessing,
         trunk=plan.trunk,
-        calibration=scale,
-        thresholds=bands,
-        metrics=metrics,
+        calibration=verdict.calibration,
+        thresholds=verdict.thresholds,
+        metrics=verdict.metrics,
         data=dataset.summary(),
         seed=config.train.seed,
         config=config.model_dump(mode="json", by_alias=True),
         versions=library_versions(),
+        classes=tuple(config.class_.classes),
     )
-    _draw(run, config, dataset, labels["test"], scale(logits["test"]), metrics, fitted)
+    plots.history_plot(run / "history.png", fitted.history, f"{config.class_.name}, training")
+    if not card.classes:
+        _draw(run, config, dataset, labels["test"], verdict.calibration(logits["test"][:, 0]), verdict.metrics)
     ref = store.publish_head(card, fitted.variables)
     _write(run / "head.json", {"head": str(ref)})
     return Made(ref, store.read_card(ref), store.heads / ref.name / str(ref.version), run)
@@ -167,6 +174,28 @@ def _fit(config: Config, run: epath.Path, dataset: Dataset, beginning: Beginning
     )
 
 
+def _judge(config: Config, labels: Mapping[str, np.ndarray], logits: Mapping[str, np.ndarray]) -> Verdict:
+    """Of a binary network by its logits [n, 1]."""
+    (validation, test), seed = (logits[side][:, 0] for side in ("validation", "test")), config.train.seed
+    settings = thresholds.Settings(**config.evaluate.model_dump())
+    scale = calibration.fit(labels["validation"], validation, settings.calibration)
+    bands = thresholds.choose(settings, labels["validation"], scale(validation))
+    metrics = report.evaluate(labels["test"], test, calibration=scale, settings=settings, thresholds=bands, seed=seed)
+    return Verdict(scale, bands, metrics)
+
+
+def _judge_several(config: Config, labels: Mapping[str, np.ndarray], logits: Mapping[str, np.ndarray]) -> Verdict:
+    """Of a network of several classes by its logits [n, outputs]: no bundle serves it, so it has no bands."""
+    metrics = several.evaluate(
+        labels["test"],
+        several.probabilities(logits["test"]),
+        classes=tuple(config.class_.classes),
+        seed=config.train.seed,
+        resamples=config.evaluate.bootstrap,
+    )
+    return Verdict(Calibration(), Thresholds(thresholds.NEVER, thresholds.NEVER), metrics)
+
+
 def _draw(
     run: epath.Path,
     config: Config,
@@ -174,11 +203,9 @@ def _draw(
     labels: np.ndarray,
     probabilities: np.ndarray,
     metrics: dict[str, Any],
-    fitted: Fitted,
 ) -> None:
-    """The plots of a run, and the sheet of the test photos that the head gets most wrong."""
+    """A binary run's curves, and the sheet of the test photos that the head gets most wrong."""
     title = f"{config.class_.name}, {len(labels)} test photos"
-    plots.history_plot(run / "history.png", fitted.history, f"{config.class_.name}, training")
     plots.precision_recall_plot(run / "precision_recall.png", labels, probabilities, metrics, title)
     plots.reliability_plot(run / "reliability.png", labels, probabilities, metrics, title)
     plots.sheet(run / "mistakes.png", mistakes(dataset, dataset.rows("test"), probabilities))

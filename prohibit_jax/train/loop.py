@@ -22,6 +22,7 @@ from tensorboardX import SummaryWriter
 from prohibit_jax.config import TrainConfig
 from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.evaluate.metrics import average_precision
+from prohibit_jax.evaluate.several import mean_average_precision, probabilities
 from prohibit_jax.files import publish_file
 from prohibit_jax.models.network import Network
 from prohibit_jax.train.checkpoint import Checkpoints
@@ -38,12 +39,12 @@ class Progress:
     step: int
     steps: int
     loss: float
-    average_precision: float  # of the last epoch's validation; NaN before the first
+    average_precision: float  # of the last epoch's validation, of several classes the mean; NaN before the first
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to learn: rows of the examples by side, and their labels, 0 or 1, by row."""
+    """What to learn: rows of the examples by side, and their labels by row: 0, or 1 and on the number of the class."""
 
     examples: Examples
     labels: np.ndarray
@@ -116,10 +117,13 @@ def fit(
     predict = predict_of(network, preprocessing)
 
     def judge(average: dict[str, Any]) -> np.float32:
-        logits = predict_all(lambda x: predict(average, x), task.examples, task.validation, config.batch)[:, 0]
+        logits = predict_all(lambda x: predict(average, x), task.examples, task.validation, config.batch)
         if not np.isfinite(logits).all():
             raise InputError(f"train.learning_rate: at {config.learning_rate:g} training diverged; use a lower one")
-        return np.float32(average_precision(task.labels[task.validation], logits))
+        labels = task.labels[task.validation]
+        if network.arch.outputs > 1:
+            return np.float32(mean_average_precision(labels, probabilities(logits)))
+        return np.float32(average_precision(labels, logits[:, 0]))
 
     state = start(network, {name: jnp.asarray(array) for name, array in variables.items()}, optimiser)
     best = Best(state.average, np.int32(0), np.float32(-1))

@@ -71,7 +71,7 @@ def step_of(
         logits, moved = apply(
             network, {**params, **state.statistics}, x, batch_statistics=batch_statistics, dropout_key=key
         )
-        return loss_function(logits[:, 0], labels), moved
+        return loss_function(logits[:, 0] if logits.shape[1] == 1 else logits, labels), moved
 
     @jax.jit
     def step(state: TrainState, x: jax.Array, labels: jax.Array) -> tuple[TrainState, jax.Array]:

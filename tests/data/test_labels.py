@@ -12,10 +12,10 @@ ITEMS = [Item(f"{i}.jpg", label) for i, label in enumerate(["revolver", "toy gun
 
 
 def test_positive_ignored_unlabelled_and_the_rest() -> None:
-    labels = assign(ITEMS, ["revolver"], ["toy gun"])
+    labels = assign(ITEMS, {"class.positive": ["revolver"]}, ["toy gun"])
     assert labels.dtype == np.int8
     assert labels.tolist() == [1, -1, 0, -1, 0, 1]
-    assert assign(ITEMS, ["revolver", "Leopards"]).tolist() == [1, 0, 0, -1, 1, 1]
+    assert assign(ITEMS, {"class.positive": ["revolver", "Leopards"]}).tolist() == [1, 0, 0, -1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -33,19 +33,42 @@ def test_positive_ignored_unlabelled_and_the_rest() -> None:
 )
 def test_errors_name_the_field(positive: list[str], ignore: list[str], says: str) -> None:
     with pytest.raises(InputError) as caught:
-        assign(ITEMS, positive, ignore)
+        assign(ITEMS, {"class.positive": positive}, ignore)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+def test_several_classes_are_numbered_in_their_order() -> None:
+    classes = {"class.classes.wildlife": ["Leopards"], "class.classes.weapon": ["revolver", "toy gun"]}
+    assert assign(ITEMS, classes).tolist() == [2, 2, 0, -1, 1, 2]
+    assert assign(ITEMS, classes).dtype == np.int8
+    many = [Item(f"{i}.jpg", f"label{i}") for i in range(300)]
+    assert assign(many, {f"class.classes.c{i}": [f"label{i}"] for i in range(299)}).tolist() == [*range(1, 300), 0]
+
+
+@pytest.mark.parametrize(
+    ("weapon", "cash", "says"),
+    [
+        (["revolver"], [], "class.classes.cash: name at least one label"),
+        (["revolver"], ["revolver"], "class.classes.cash: 'revolver' is in class.classes.weapon too"),
+        (["revolver"], ["coin"], "class.classes.cash: no photo has the label 'coin'"),
+        (["revolver", "toy gun"], ["cup", "Leopards"], "class.classes.weapon: no photo is left as a negative"),
+    ],
+)
+def test_errors_name_the_class(weapon: list[str], cash: list[str], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        assign(ITEMS, {"class.classes.weapon": weapon, "class.classes.cash": cash})
+    assert says in str(caught.value)
+
+
 def test_a_pool_without_labels_says_so() -> None:
     with pytest.raises(InputError, match="no photo has any label"):
-        assign([Item("a.jpg", "")], ["revolver"])
+        assign([Item("a.jpg", "")], {"class.positive": ["revolver"]})
 
 
 def test_many_labels_are_not_all_listed() -> None:
     with pytest.raises(InputError, match="and 88 more"):
-        assign([Item(f"{i}.jpg", f"label{i:03}") for i in range(100)], ["zzz"])
+        assign([Item(f"{i}.jpg", f"label{i:03}") for i in range(100)], {"class.positive": ["zzz"]})
 
 
 def known(*shas: str) -> Index:

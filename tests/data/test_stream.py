@@ -29,6 +29,12 @@ def test_every_batch_has_its_share_and_every_photo_its_turn(
         assert uses.max() - uses.min() <= 1
 
 
+def test_several_classes_take_turns() -> None:
+    labels = np.repeat([-1, 0, 1, 2, 3], [5, 40, 3, 9, 1])
+    drawn = labels[class_balanced(labels, steps=10, batch=12, positive_fraction=0.5, seed=0)].reshape(10, 12)
+    assert [np.bincount(batch, minlength=4).tolist() for batch in drawn] == [[6, 2, 2, 2]] * 10
+
+
 def test_a_seed_fixes_it_and_more_steps_only_lengthen_it() -> None:
     labels = (np.arange(50) < 7).astype(np.int8)
 

@@ -33,6 +33,20 @@ def test_the_loss_is_its_formula(loss: str, smoothing: float, weight: float) -> 
     assert value == pytest.approx(by_hand(weight, smoothing, 2.0 if loss == "focal" else 0.0), rel=ONE_LAYER * 10)
 
 
+@pytest.mark.parametrize("weight", [1.0, 7.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_softmax_of_several_classes_is_its_formula(smoothing: float, weight: float) -> None:
+    logits = np.random.default_rng(0).normal(0, 2, (5, 3))
+    labels = np.array([0, 2, 1, 0, 2])
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    soft = np.eye(3)[labels] * (1 - smoothing) + smoothing / 3
+    weights = np.where(labels > 0, weight, 1.0)
+    expected = -((soft * np.log(shares)).sum(1) * weights).sum() / weights.sum()
+    config = TrainConfig(loss="softmax", positive_weight=weight, label_smoothing=smoothing)
+    value = float(loss_of(config)(jnp.asarray(logits, jnp.float32), jnp.asarray(labels, jnp.float32)))
+    assert value == pytest.approx(expected, rel=ONE_LAYER * 10)
+
+
 def test_the_loss_and_its_gradient_stay_finite_on_extreme_logits() -> None:
     logits = jnp.asarray([-1e4, 1e4, 1e4, -1e4], jnp.float32)
     for loss in ("bce", "focal"):

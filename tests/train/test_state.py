@@ -52,6 +52,21 @@ def test_it_learns_and_repeats_itself_to_the_bit(variables: dict[str, jax.Array]
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True))
 
 
+def test_it_learns_several_classes() -> None:
+    """Dark, grey and light photos."""
+    network = replace(TINY, arch=replace(TINY.arch, outputs=3))
+    config = CONFIG.model_copy(update={"loss": "softmax"})
+    optimiser = optimiser_of(config, 30)
+    step = step_of(network, PREPROCESSING, config, optimiser, batch_statistics=True)
+    state, losses, labels = start(network, init(network, 0), optimiser), [], np.arange(9) % 3
+    noise = np.random.default_rng(0).integers(0, 60, (9, 24, 24, 3))
+    photos = jnp.asarray((noise + 90 * labels[:, None, None, None]).astype(np.uint8))
+    for _ in range(25):
+        state, loss = step(state, photos, jnp.asarray(labels, jnp.float32))
+        losses.append(float(loss))
+    assert losses[-1] < 0.3 * losses[0]
+
+
 def test_frozen_statistics_stay_and_parameters_move(variables: dict[str, jax.Array]) -> None:
     state, _ = run(variables, 3, batch_statistics=False)
     moving = statistics(TINY)
