@@ -18,11 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # names lazily; `launch` comes last because one of its commands starts `serve`.
 ROOMS = (
     *("types", "files", "config", "images", "data", "models", "weights", "evaluate", "train", "bundle", "score"),
-    *("heads", "active", "public", "serve", "launch"),
+    *("heads", "bench", "active", "public", "serve", "launch"),
 )
 
 SCORING = {"types", "files", "images", "models", "bundle", "score"}
 LIGHT = {"jax", "flax", "numpy", "PIL", "safetensors", "etils"}
+EXTRAS = {"prohibit_jax.score.openvino": "cpu"}  # what belongs to an extra, imported only where that is installed
 TABLES = {"prohibit_jax.score.table", "prohibit_jax.score.job"}  # Parquet, imported only where a table is wanted
 
 
@@ -152,7 +153,8 @@ def test_the_scoring_path_imports_nothing_heavy() -> None:
         if room(module) in SCORING
         for inner in reached(module)
         for library in foreign(inner, needed=True)
-        if library not in LIGHT | ({"pyarrow"} if inner in TABLES else set())
+        if library
+        not in LIGHT | ({"pyarrow"} if inner in TABLES else set()) | ({"openvino"} if inner in EXTRAS else set())
     ]
     assert not heavy
 
@@ -172,7 +174,8 @@ def test_every_library_is_declared() -> None:
         ]
 
     for module in MODULES:
-        always = core | distributions(extras["serve"]) if room(module) == "serve" else core
+        own_extra = EXTRAS.get(module, room(module) if room(module) in ("bench", "serve") else None)
+        always = core | distributions(extras[own_extra]) if own_extra else core
         assert not undeclared(module, always, needed=True)
         assert not undeclared(module, core | optional, needed=False)
 

@@ -92,8 +92,8 @@ def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _patches(x: jax.Array, size: int, stride: int, padding: str) -> jax.Array:
-    """[b, h, w, c] to [b, h / stride, w / stride, size * size * c], in a kernel's order."""
+    """[b, h, w, c] to what each of the kernel's positions meets, [b, rows, columns, size * size * c]."""
     window = pads(x.shape[1], x.shape[2], size, stride, padding)
-    outputs = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
+    rows, columns = ((n + sum(zeros) - size) // stride + 1 for n, zeros in zip(x.shape[1:3], window, strict=True))
     padded = jnp.pad(x, ((0, 0), *window, (0, 0)))
-    return jnp.concatenate([part for _, _, part in taps(padded, size, stride, outputs)], axis=-1)
+    return jnp.concatenate([part for _, _, part in taps(padded, size, stride, (rows, columns))], axis=-1)

@@ -146,7 +146,8 @@ def convert(piece: Piece) -> ov.Model:
     run, kinds = function(piece)
     # The front end knows no `jit` primitive.
     with _converting, jax.disable_jit():
-        decoder = JaxprPythonDecoder(jax.make_jaxpr(run)(*kinds))
+        jaxpr = jax.make_jaxpr(run)(*kinds)
+        decoder = JaxprPythonDecoder(jaxpr, literals=jaxpr.literals)  # which it does not find from jax 0.12 on
         front_end = FrontEndManager().load_by_framework("jax")
         return front_end.convert(front_end.load(decoder))
 
