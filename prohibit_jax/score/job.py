@@ -51,7 +51,7 @@ def score_source(
     Raises:
         InputError: the bundle cannot be used; a broken photo is a row with its error.
     """
-    scorer = load_scorer(bundle, store, BATCH_SIZES)
+    scorer = load_scorer(bundle, store, BATCH_SIZES[-1:])
     thresholds = list(scorer.thresholds.items())
     counts: dict[str, Counter[Band]] = {name: Counter() for name, _ in thresholds}
     seen: Counter[str] = Counter()

@@ -34,7 +34,9 @@ import openvino as ov  # noqa: E402
 from openvino.frontend import FrontEndManager  # noqa: E402
 from openvino.frontend.jax.jaxpr_decoder import JaxprPythonDecoder  # noqa: E402
 
-TILE = 8  # photos in one run of a program: more leave the processor's cache
+# Photos in one run of a program. More leave the processor's cache; in bfloat16 reading the weights again costs more.
+MOST_PHOTOS: dict[Precision, int] = {"float32": 1, "bfloat16": 8}
+MOST_FEATURES = 8
 LAYOUT = ("NCHW", "OIHW", "NCHW")
 
 
@@ -111,33 +113,29 @@ _converting = Lock()
 
 @dataclass(frozen=True)
 class Piece:
-    """What one program computes: photos to a group's features if `preprocessing` is given, else these to logits."""
+    """What one program computes."""
 
-    network: Network | None
-    """None is normalisation alone."""
+    network: Network
     preprocessing: Preprocessing | None
+    """Of the photos that it takes; None takes a trunk's output."""
     shape: tuple[int, ...]
-    """Of its input."""
+    """Of its input, [b, h, w, c]."""
 
 
 def function(piece: Piece) -> tuple[Callable[..., jax.Array], list[jax.ShapeDtypeStruct]]:
     """The piece as a function of its input and its variables in the order of `shapes`, and what these are."""
-    names = tuple(shapes(piece.network)) if piece.network else ()
+    names = tuple(shapes(piece.network))
 
     def run(x: jax.Array, *arrays: jax.Array) -> jax.Array:
         if piece.preprocessing:
             x = normalise(x, piece.preprocessing)
-        if piece.network is None:
-            return x
         # Channels are last between pieces, as OpenVINO keeps them in memory too: neither transpose moves anything.
         variables = dict(zip(names, arrays, strict=True))
         x, _ = apply(piece.network, variables, jnp.transpose(x, (0, 3, 1, 2)), ops=ChannelsFirst())
         return jnp.transpose(x, (0, 2, 3, 1)) if x.ndim == 4 else x
 
-    kinds = [jax.ShapeDtypeStruct(piece.shape, jnp.uint8 if piece.preprocessing else jnp.float32)]
-    if piece.network:
-        kinds += [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(piece.network).values()]
-    return run, kinds
+    variables = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(piece.network).values()]
+    return run, [jax.ShapeDtypeStruct(piece.shape, jnp.uint8 if piece.preprocessing else jnp.float32), *variables]
 
 
 @cache
@@ -158,7 +156,7 @@ def _output(piece: Piece) -> tuple[int, ...]:
     return tuple(jax.eval_shape(run, *kinds).shape)
 
 
-def compile_piece(piece: Piece, folded: Folded | None, precision: Precision, keep: bool) -> ov.CompiledModel:
+def compile_piece(piece: Piece, folded: Folded, precision: Precision, keep: bool) -> ov.CompiledModel:
     """The piece with these variables; with `keep`, read from the cache folder where an earlier start left it there."""
     file = _kept(piece, folded, precision) if keep else None
     if file is not None and file.exists():
@@ -167,23 +165,21 @@ def compile_piece(piece: Piece, folded: Folded | None, precision: Precision, kee
         except RuntimeError:  # damaged, or another build's
             file.unlink(missing_ok=True)
     model = convert(piece).clone()
-    if folded:
-        parameters = model.get_parameters()[1:]
-        for parameter, name in zip(parameters, shapes(folded.network), strict=True):
-            constant = ov.opset13.constant(np.asarray(folded.variables[name], np.float32))
-            parameter.output(0).replace(constant.output(0))
-            model.remove_parameter(parameter)
+    for parameter, name in zip(model.get_parameters()[1:], shapes(folded.network), strict=True):
+        constant = ov.opset13.constant(np.asarray(folded.variables[name], np.float32))
+        parameter.output(0).replace(constant.output(0))
+        model.remove_parameter(parameter)
     compiled = _core().compile_model(model, "CPU", _options(precision))
     if file is not None:
         publish_file(file, compiled.export_model().getvalue())
     return compiled
 
 
-def _kept(piece: Piece, folded: Folded | None, precision: Precision) -> epath.Path | None:
+def _kept(piece: Piece, folded: Folded, precision: Precision) -> epath.Path | None:
     """Only what came from a file has a name under which it can be kept."""
-    if folded is not None and not folded.sha256:
+    if not folded.sha256:
         return None
-    key = repr((piece, folded.sha256 if folded else "", precision))
+    key = repr((piece, folded.sha256, precision))
     return epath.Path(cache_folder("openvino")) / f"{hashlib.sha256(key.encode()).hexdigest()}.blob"
 
 
@@ -202,17 +198,25 @@ def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="openvino")
 
 
-def _request(piece: Piece, folded: Folded | None, precision: Precision, keep: bool) -> ov.InferRequest:
+def _request(piece: Piece, folded: Folded, precision: Precision, keep: bool) -> ov.InferRequest:
     return compile_piece(piece, folded, precision, keep).create_infer_request()
 
 
 class Runner:
-    """A piece with its variables, for each tile, compiled in the background; one run at a time."""
+    """A piece with its variables, for every tile that it needs, compiled in the background; one run at a time."""
 
-    def __init__(self, pieces: Mapping[int, Piece], folded: Folded | None, precision: Precision, keep: bool) -> None:
-        self._requests: dict[int, Future[ov.InferRequest]] = {
-            tile: _workers().submit(_request, piece, folded, precision, keep) for tile, piece in pieces.items()
-        }
+    def __init__(self, pieces: Mapping[int, Piece], folded: Folded, precision: Precision, keep: bool) -> None:
+        """Begins to compile.
+
+        Args:
+            pieces: batch size -> the piece for the tiles that it is cut into.
+            folded: the variables.
+            precision: of the products.
+            keep: programs on disk.
+        """
+        compiling = {piece: _workers().submit(_request, piece, folded, precision, keep) for piece in pieces.values()}
+        self._requests: dict[int, Future[ov.InferRequest]] = {batch: compiling[pieces[batch]] for batch in pieces}
+        self._tiles = {batch: piece.shape[0] for batch, piece in pieces.items()}
         self._lock = Lock()
 
     def wait(self) -> None:
@@ -221,11 +225,22 @@ class Runner:
             request.result()
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The piece's output for one tile of photos."""
-        request = self._requests[len(x)].result()
+        """The piece's output for a batch, one tile after another."""
+        request, tile = self._requests[len(x)].result(), self._tiles[len(x)]
         with self._lock:
-            request.infer([x], share_inputs=True)
-            return np.array(request.get_output_tensor(0).data, np.float32)
+            parts = [_run(request, _filled(x[start : start + tile], tile)) for start in range(0, len(x), tile)]
+        return np.concatenate(parts)[: len(x)]
+
+
+def _run(request: ov.InferRequest, x: np.ndarray) -> np.ndarray:
+    request.infer([x], share_inputs=True)
+    return np.array(request.get_output_tensor(0).data, np.float32)
+
+
+def _filled(x: np.ndarray, tile: int) -> np.ndarray:
+    """`x` and zeros up to `tile`."""
+    missing = np.zeros((tile - len(x), *x.shape[1:]), x.dtype)
+    return np.concatenate([x, missing]) if len(missing) else x
 
 
 @dataclass(frozen=True)
@@ -236,8 +251,7 @@ class OpenVinoEngine:
     batch_sizes: tuple[int, ...]
     _precision: Precision
     _keep: bool
-    _fronts: Mapping[tuple[Group, str], Runner] = field(repr=False)
-    """Normalisation and trunk, of each group."""
+    _trunks: Mapping[tuple[Group, str], Runner] = field(repr=False)
     _heads: Mapping[tuple[Group, Folded], Runner] = field(repr=False)
     _members: tuple[tuple[Runner, ...], ...] = field(repr=False)
     """Of each group, in the order of its slots."""
@@ -257,56 +271,55 @@ class OpenVinoEngine:
 
     def warm(self) -> None:
         """Waits for what compiles in the background."""
-        for runner in (*self._fronts.values(), *self._heads.values()):
+        for runner in (*self._trunks.values(), *self._heads.values()):
             runner.wait()
 
     def __call__(self, images: Mapping[int, Images]) -> Scores:
         """As in `Engine`."""
         batch = len(next(iter(images.values())))
         logits = np.zeros((batch, sum(group.slots for group in self.plan.groups)), np.float32)
-        step = tile_of(batch, self.batch_sizes)
         first = 0
         for group, sha256, members in zip(self.plan.groups, self.plan.trunks, self._members, strict=True):
-            photos = images[group.preprocessing.size]
-            for start in range(0, batch, step):
-                part = photos[start : start + step]
-                features = self._fronts[_shape(group), sha256](_filled(part, step))
-                for slot, head in enumerate(members, first):
-                    logits[start : start + step, slot] = head(features)[: len(part), 0]
+            x: np.ndarray = images[group.preprocessing.size]
+            if sha256:
+                x = self._trunks[_shape(group), sha256](x)
+            for slot, head in enumerate(members, first):
+                logits[:, slot] = head(x)[:, 0]
             first += group.slots
         return logits
 
     def update(self, plan: Plan, heads: Sequence[Folded], trunks: Mapping[str, Folded]) -> OpenVinoEngine:
         """As in `Engine`. What is new begins to compile in the background; the first call waits for it."""
-        fronts, runners, members = {}, {}, []
+        shared, alone, members = {}, {}, []
         for group, sha256, columns in zip(plan.groups, plan.trunks, plan.columns, strict=True):
-            key = _shape(group), sha256
-            fronts[key] = self._fronts.get(key) or Runner(
-                self._pieces(group, front=True), trunks[sha256] if sha256 else None, self._precision, self._keep
-            )
-            chosen = [(key[0], heads[column]) for column in columns]
-            for one in chosen:
-                pieces = self._pieces(group, front=False)
-                runners[one] = self._heads.get(one) or Runner(pieces, one[1], self._precision, self._keep)
-            members.append(tuple(runners[one] for one in chosen))
-        return replace(self, plan=plan, _fronts=fronts, _heads=runners, _members=tuple(members))
+            shape = _shape(group)
+            if sha256:
+                former = self._trunks.get((shape, sha256))
+                shared[shape, sha256] = former or self._runner(self._photo_pieces(group, group.trunk), trunks[sha256])
+            pieces = self._feature_pieces(group) if sha256 else self._photo_pieces(group, group.head)
+            for head in (heads[column] for column in columns):
+                alone[shape, head] = self._heads.get((shape, head)) or self._runner(pieces, head)
+            members.append(tuple(alone[shape, heads[column]] for column in columns))
+        return replace(self, plan=plan, _trunks=shared, _heads=alone, _members=tuple(members))
 
     def prepare(self, plan: Plan) -> None:
         """Nothing: programs are compiled for heads, not for slots."""
 
-    def _pieces(self, group: Group, front: bool) -> dict[int, Piece]:
-        size = group.preprocessing.size
-        pieces = {}
-        for tile in {tile_of(batch, self.batch_sizes) for batch in self.batch_sizes}:
-            photos = Piece(group.trunk, group.preprocessing, (tile, size, size, 3))
-            pieces[tile] = photos if front else Piece(group.head, None, _output(photos))
-        return pieces
+    def _runner(self, pieces: Mapping[int, Piece], folded: Folded) -> Runner:
+        return Runner(pieces, folded, self._precision, self._keep)
 
+    def _photo_pieces(self, group: Group, network: Network | None) -> dict[int, Piece]:
+        """For each batch size, what begins with photos: a trunk, or whole heads."""
+        assert network is not None
+        size, most = group.preprocessing.size, MOST_PHOTOS[self._precision]
+        tiles = {batch: tile_of(batch, self.batch_sizes, most) for batch in self.batch_sizes}
+        return {batch: Piece(network, group.preprocessing, (tile, size, size, 3)) for batch, tile in tiles.items()}
 
-def _filled(photos: Images, tile: int) -> Images:
-    """`photos` and black ones up to `tile`."""
-    missing = np.zeros((tile - len(photos), *photos.shape[1:]), np.uint8)
-    return np.concatenate([photos, missing]) if len(missing) else photos
+    def _feature_pieces(self, group: Group) -> dict[int, Piece]:
+        """For each batch size, heads on a trunk's output."""
+        one = _output(self._photo_pieces(group, group.trunk)[self.batch_sizes[0]])
+        tiles = {batch: tile_of(batch, self.batch_sizes, MOST_FEATURES) for batch in self.batch_sizes}
+        return {batch: Piece(group.head, None, (tile, *one[1:])) for batch, tile in tiles.items()}
 
 
 def _shape(group: Group) -> Group:
@@ -314,7 +327,7 @@ def _shape(group: Group) -> Group:
     return replace(group, slots=0)
 
 
-def tile_of(batch: int, batch_sizes: Sequence[int]) -> int:
-    """Photos in one run: the largest of the batch sizes that is no more than `batch` or `TILE`, or equal parts."""
-    fitting = [size for size in batch_sizes if size <= min(batch, TILE)]
-    return max(fitting, default=-(-batch // -(-batch // TILE)))
+def tile_of(batch: int, batch_sizes: Sequence[int], most: int) -> int:
+    """Photos in one run: the largest of the batch sizes that is no more than `batch` or `most`, or equal parts."""
+    fitting = [size for size in batch_sizes if size <= min(batch, most)]
+    return max(fitting, default=-(-batch // -(-batch // most)))

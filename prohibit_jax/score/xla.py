@@ -86,10 +86,10 @@ def logits_of(
     """
     x = normalise(images, group.preprocessing)
     if group.trunk:
-        x = _run(group.trunk, form, weights.trunk, x)
+        x = forward(group.trunk, form, weights.trunk, x)
 
     def head(variables: Variables) -> jax.Array:
-        return _run(group.head, form, variables, x)[:, 0].astype(jnp.float32)
+        return forward(group.head, form, variables, x)[:, 0].astype(jnp.float32)
 
     slots = len(jax.tree.leaves(weights.heads)[0])
     if at_once >= slots > 1:
@@ -108,7 +108,8 @@ def logits_of(
     return logits
 
 
-def _run(network: Network, form: Form, variables: Variables, x: jax.Array) -> jax.Array:
+def forward(network: Network, form: Form, variables: Variables, x: jax.Array) -> jax.Array:
+    """A network's output in a form: early stages photo by photo where that is faster."""
     early = tuple(stage for stage in network.stages if form.photo_by_photo and stage in ONE_BY_ONE)
     late = network.stages[len(early) :]
     if early:
