@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from bench.torch_efficientnet import EfficientNet, fill
+from prohibit_jax.bench.torch_efficientnet import EfficientNet, fill
 from prohibit_jax.config import TrainConfig
 from prohibit_jax.models.efficientnet import B0, LITE0, Architecture
 from prohibit_jax.models.network import Network, init

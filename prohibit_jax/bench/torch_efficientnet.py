@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from prohibit_jax.models.efficientnet import STEM_CHANNELS, TABLE, TOP_CHANNELS, Architecture
+from prohibit_jax.models.efficientnet import STAGES, STEM_CHANNELS, TABLE, TOP_CHANNELS, Architecture
 
 
 class ConvNorm(nn.Sequential):
@@ -62,28 +62,33 @@ class Block(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """The whole network; its modules are named like our variables."""
+    """The named stages, in order, all by default; the modules are named like our variables."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: Architecture, stages: tuple[str, ...] = STAGES) -> None:
         super().__init__()
-        self.stem = ConvNorm(arch, 3, STEM_CHANNELS, 3, 2)
-        inputs = STEM_CHANNELS
+        scale_ends = not arch.name.startswith("efficientnet_lite")
+        inputs = arch.channels(STEM_CHANNELS) if scale_ends else STEM_CHANNELS
+        if "stem" in stages:
+            self.stem = ConvNorm(arch, 3, inputs, 3, 2)
         for name, stage in TABLE.items():
             blocks = []
-            for repeat in range(stage.repeats):
+            for repeat in range(-int(-arch.depth * stage.repeats // 1)):
                 stride = stage.stride if repeat == 0 else 1
-                blocks.append(Block(arch, stage.expand, stage.kernel, stride, inputs, stage.channels))
-                inputs = stage.channels
-            setattr(self, name, nn.Sequential(*blocks))
-        self.top = ConvNorm(arch, inputs, TOP_CHANNELS, 1)
-        self.classifier = nn.Linear(TOP_CHANNELS, arch.outputs)
+                blocks.append(Block(arch, stage.expand, stage.kernel, stride, inputs, arch.channels(stage.channels)))
+                inputs = arch.channels(stage.channels)
+            if name in stages:
+                setattr(self, name, nn.Sequential(*blocks))
+        if "top" in stages:
+            channels = arch.channels(TOP_CHANNELS) if scale_ends else TOP_CHANNELS
+            self.top = ConvNorm(arch, inputs, channels, 1)
+            self.classifier = nn.Linear(channels, arch.outputs)
+        self.stages = stages
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, 3, h, w], normalised, to logits [b, outputs]."""
-        x = self.stem(x)
-        for name in TABLE:
+        """[b, 3, h, w], normalised, or what the stage before the first puts out, to logits [b, outputs] after `top`."""
+        for name in self.stages:
             x = getattr(self, name)(x)
-        return self.classifier(self.top(x).mean((2, 3)))
+        return self.classifier(x.mean((2, 3))) if "top" in self.stages else x
 
 
 def fill(module: EfficientNet, variables: Mapping[str, np.ndarray]) -> EfficientNet:
