@@ -98,7 +98,8 @@ def _errors(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _setting(row: Mapping[str, Any]) -> str:
-    return f"{row['model']} x{row['heads']}" + (f" on a trunk through {row['trunk']}" if row["trunk"] else "")
+    heads = f"{row['heads']} heads" if row["heads"] > 1 else f"one {row['model']}"
+    return heads + (f" on trunk {row['trunk']}" if row["trunk"] else "")
 
 
 def _stages_table(result: dict[str, Any]) -> Table:
