@@ -101,6 +101,7 @@ def vmapped(work: Work, precision: Precision) -> Running:
         return jax.vmap(head, out_axes=1)(heads)
 
     shared, heads = jax.device_put((parts.shared, jax.tree.map(lambda *arrays: np.stack(arrays), *parts.heads)))
+    parts = replace(parts, shared={}, heads=[])
     return _peer(lambda images: np.asarray(run(shared, heads, images)), (shared, heads), precision)
 
 
@@ -159,6 +160,7 @@ def _loop(work: Work, parts: Parts, precision: Precision, products: str) -> Runn
             return apply(parts.head, variables, x)[0][:, 0].astype(jnp.float32)
 
     shared, heads = jax.device_put((parts.shared, parts.heads))
+    parts = replace(parts, shared={}, heads=[])
 
     def logits(images: Images) -> np.ndarray:
         x = first(shared, images)

@@ -15,6 +15,8 @@ from prohibit_jax.types import Images, Preprocessing, Variables
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+DISTINCT = 64  # heads
+
 # PyTorch knows no padding "same" at stride 2, so that all pad as it does.
 B0 = efficientnet.Architecture(padding="torch")
 
@@ -49,9 +51,18 @@ class Work:
         return draw(trunk, np.random.default_rng(self.seed)) if trunk else {}
 
     def draw_heads(self) -> Iterator[Variables]:
-        """The heads' variables, one at a time, for a thousand of them fill a memory."""
-        for number in range(self.heads):
-            yield draw(self.networks[1], np.random.default_rng([self.seed, number]))
+        """The heads' variables, one at a time, for a thousand of them fill a memory.
+
+        Beyond `DISTINCT` heads the first ones come again, since a thousand draws take minutes in every engine.
+        """
+        drawn = []
+        for number in range(min(self.heads, DISTINCT)):
+            drawn.append(draw(self.networks[1], np.random.default_rng([self.seed, number])))
+            yield drawn[-1]
+            if self.heads <= DISTINCT:
+                drawn.clear()
+        for number in range(DISTINCT, self.heads):
+            yield drawn[number % DISTINCT]
 
     def photos(self, turn: int = 0) -> Images:
         """Smooth noise in colour, as different as photographs are, uint8 [batch, size, size, 3]; others every turn."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from prohibit_jax.bench import work as work_module
 from prohibit_jax.bench.jax_engines import reference
 from prohibit_jax.bench.work import B0, Work
 from prohibit_jax.models.network import check_variables
@@ -24,6 +26,14 @@ def test_the_same_seed_draws_the_same_and_every_head_is_another() -> None:
     assert any((second[name] != array).any() for name, array in first.items())
     assert all(array.dtype == np.float32 for array in first.values())
     assert tiny().draw_trunk() == {}
+
+
+def test_many_heads_are_drawn_from_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_module, "DISTINCT", 2)
+    heads = list(replace(tiny(), heads=5).draw_heads())
+    assert [heads[number] is heads[number % 2] for number in range(5)] == [True] * 5
+    assert heads[0]["stem.kernel"][0, 0, 0, 0] != heads[1]["stem.kernel"][0, 0, 0, 0]
+    assert heads[0].keys() == next(tiny().draw_heads()).keys()
 
 
 def test_photos_differ_within_a_call_and_between_turns() -> None:
