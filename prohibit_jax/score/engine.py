@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
+import shutil
+import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import jax
+from etils import epath
 
+from prohibit_jax.files import publish_file
 from prohibit_jax.score.stack import Folded, Plan
 from prohibit_jax.types import Images, InputError, Scores
 
 Compiler = Literal["auto", "xla", "openvino"]
 Precision = Literal["float32", "bfloat16"]
+DIGEST = 32  # bytes of a kept program's checksum
+DAY = 86_400.0
+UNUSED = 30 * DAY
 
 
 class Engine(Protocol):
@@ -74,6 +83,13 @@ def engine_of(
     Raises:
         InputError: a compiler that is not installed or does not fit the device.
     """
+    choices: tuple[tuple[str, str, Any], ...] = (
+        ("compiler", compiler, Compiler),
+        ("precision", precision, Precision),
+    )
+    for name, value, known in choices:
+        if value not in get_args(known):
+            raise InputError(f"{name} {value!r}: use one of {', '.join(get_args(known))}")
     on_cpu = jax.default_backend() == "cpu"
     installed = find_spec("openvino") is not None
     if compiler == "openvino" and not installed:
@@ -89,19 +105,51 @@ def engine_of(
     return XlaEngine.of(plan, heads, trunks, tuple(batch_sizes), precision, mesh, keep)
 
 
+def recall(compiler: str, key: str) -> bytes | None:
+    """The program that an earlier start kept under `key`; None where there is none, or a damaged one."""
+    try:
+        data = (cache_folder(compiler) / key).read_bytes()
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        return None
+    return data[DIGEST:] if _digest(data[DIGEST:]) == data[:DIGEST] else None
+
+
+def remember(compiler: str, key: str, program: bytes) -> None:
+    """Keeps a program for the next start; where nothing can be written, that start compiles again."""
+    with contextlib.suppress(OSError, RuntimeError):
+        publish_file(epath.Path(cache_folder(compiler) / key), _digest(program) + program)
+
+
 def cache_folder(compiler: str) -> Path:
-    """Where compiled programs are kept from one start to the next: `PROHIBIT_CACHE`, or the user's own cache folder.
+    """Where compiled programs are kept: in `PROHIBIT_CACHE`, or the user's own cache folder.
 
     A compiler has a folder for each version of it and of this code, and for each processor, since a program is wrong,
-    or a crash, on another. What is in it is run as it is: it is the user's alone, never part of a store or a bundle.
+    or a crash, on another; folders that were not used for `UNUSED` seconds are removed. What is in it is run as it is:
+    it is the user's alone, never part of a store or a bundle.
+
+    Raises:
+        OSError: it cannot be made, or others may write to it.
     """
     home = os.environ.get("PROHIBIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "prohibit_jax"
     about = repr((jax.__version__, version({"xla": "jaxlib"}.get(compiler, compiler)), _processor(), _source()))
-    folder = Path(home).expanduser() / f"{compiler}-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+    folder = Path(home).expanduser() / f"{compiler}-{_digest(about.encode()).hex()[:16]}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = folder.stat()
+    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
+        raise PermissionError(f"{folder}: others may write to it")
+    if time.time() - state.st_mtime > DAY:  # its time says when it was last used
+        os.utime(folder)
+    for other in folder.parent.glob(f"{compiler}-*"):
+        if time.time() - other.stat().st_mtime > UNUSED:
+            shutil.rmtree(other, ignore_errors=True)
     return folder
 
 
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=DIGEST).digest()
+
+
+@cache
 def _processor() -> str:
     """What of the machine decides which programs run on it."""
     try:
@@ -111,8 +159,9 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
+@cache
 def _source() -> str:
     """Of the code that programs are made from."""
     package = Path(__file__).parents[1]
-    files = sorted(file for room in ("models", "score") for file in (package / room).glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    files = sorted(file for room in ("models", "bundle", "score") for file in (package / room).glob("*.py"))
+    return _digest(b"".join(file.read_bytes() for file in files)).hex()

@@ -6,6 +6,7 @@ own, and replacing one compiles no other; photos are normalised, and a trunk is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -18,13 +19,11 @@ from threading import Lock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax import lax
 
-from prohibit_jax.files import publish_file
 from prohibit_jax.models.network import Network, apply, normalise, shapes
 from prohibit_jax.models.ops import Ops, pad
-from prohibit_jax.score.engine import Precision, cache_folder
+from prohibit_jax.score.engine import Precision, recall, remember
 from prohibit_jax.score.stack import Folded, Group, Plan
 from prohibit_jax.types import Images, Preprocessing, Scores
 
@@ -157,30 +156,29 @@ def _output(piece: Piece) -> tuple[int, ...]:
 
 
 def compile_piece(piece: Piece, folded: Folded, precision: Precision, keep: bool) -> ov.CompiledModel:
-    """The piece with these variables; with `keep`, read from the cache folder where an earlier start left it there."""
-    file = _kept(piece, folded, precision) if keep else None
-    if file is not None and file.exists():
-        try:
-            return _core().import_model(ov.Tensor(np.memmap(file, np.uint8, "r")), "CPU", _options(precision))
-        except RuntimeError:  # damaged, or another build's
-            file.unlink(missing_ok=True)
+    """The piece with these variables; with `keep`, as an earlier start left it on disk, or left there for the next."""
+    key = _key(piece, folded, precision) if keep else ""
+    program = recall("openvino", key) if keep else None
+    if program is not None:
+        with contextlib.suppress(Exception):  # of another build after all: compiled again
+            return _core().import_model(ov.Tensor(np.frombuffer(program, np.uint8)), "CPU", _options(precision))
     model = convert(piece).clone()
     for parameter, name in zip(model.get_parameters()[1:], shapes(folded.network), strict=True):
         constant = ov.opset13.constant(np.asarray(folded.variables[name], np.float32))
         parameter.output(0).replace(constant.output(0))
         model.remove_parameter(parameter)
     compiled = _core().compile_model(model, "CPU", _options(precision))
-    if file is not None:
-        publish_file(file, compiled.export_model().getvalue())
+    if keep:
+        remember("openvino", key, compiled.export_model().getvalue())
     return compiled
 
 
-def _kept(piece: Piece, folded: Folded, precision: Precision) -> epath.Path | None:
-    """Only what came from a file has a name under which it can be kept."""
-    if not folded.sha256:
-        return None
-    key = repr((piece, folded.sha256, precision))
-    return epath.Path(cache_folder("openvino")) / f"{hashlib.sha256(key.encode()).hexdigest()}.blob"
+def _key(piece: Piece, folded: Folded, precision: Precision) -> str:
+    """By content: what a card says of its head's file is not what was folded, if somebody changed either."""
+    digest = hashlib.blake2b(repr((piece, precision)).encode(), digest_size=32)
+    for name in sorted(folded.variables):
+        digest.update(name.encode() + np.ascontiguousarray(folded.variables[name]).tobytes())
+    return f"{digest.hexdigest()}.blob"
 
 
 @cache

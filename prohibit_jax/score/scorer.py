@@ -104,6 +104,8 @@ def _scorer(
     sizes = tuple(sorted(set(batch_sizes)))
     if not sizes or sizes[0] < 1:
         raise InputError(f"batch_sizes {tuple(batch_sizes)}: give at least one, each from 1")
+    if not all(isinstance(size, int) for size in (*sizes, spare)):
+        raise InputError(f"batch_sizes {sizes}, spare {spare}: give whole numbers")
     if spare < 0:
         raise InputError(f"spare {spare}: give the number of classes to keep room for, from 0")
     shared = {
@@ -185,7 +187,9 @@ class Scorer:
         Every other column is identical to the last bit; calls in flight finish on the old one. Nothing is compiled
         anew unless the new head differs from the former in architecture, preprocessing or in whom it shares its trunk
         with; OpenVINO, for which weights are part of the program, compiles this head alone, in the background, and the
-        new scorer's first call waits for it. Raises InputError if its class is not in the bundle or it cannot be read.
+        new scorer's first call waits for it, as does `warm`.
+
+        Raises InputError if its class is not in the bundle or it cannot be read.
         """
         head = self._read(head)
         if head.card.name not in self.classes:

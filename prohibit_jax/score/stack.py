@@ -17,7 +17,7 @@ from prohibit_jax.bundle.fold import fold
 from prohibit_jax.bundle.store import Head
 from prohibit_jax.models.efficientnet import Architecture
 from prohibit_jax.models.network import Network
-from prohibit_jax.types import Preprocessing, Variables
+from prohibit_jax.types import InputError, Preprocessing, Variables
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,6 @@ class Folded:
 
     network: Network
     variables: Variables
-    sha256: str
-    """Of the file that it was read from; "" if it was read from none."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +65,14 @@ class Plan:
 
 def fold_head(head: Head) -> Folded:
     """The head as it is stacked."""
-    return _fold(head.card.network(), head.variables, head.card.params_sha256)
+    return _fold(head.card.network(), head.variables)
 
 
 def fold_trunk(card: Card, variables: Variables) -> Folded:
     """The trunk of the card's head as it is run."""
     network = card.trunk_network()
     assert network is not None
-    assert card.trunk is not None
-    return _fold(network, variables, card.trunk.sha256)
+    return _fold(network, variables)
 
 
 def arrange(cards: Sequence[Card], spare: int = 0, former: Plan | None = None) -> Plan:
@@ -84,14 +81,21 @@ def arrange(cards: Sequence[Card], spare: int = 0, former: Plan | None = None) -
     Args:
         cards: in the order of the classes.
         spare: slots that a group is given beyond its heads.
-        former: the plan that this one follows; its groups keep their slots while these hold their heads.
+        former: the plan that this one follows; its groups keep their order, and their slots while these hold their
+            heads.
+
+    Raises:
+        InputError: heads on one trunk whose cards fold it differently.
     """
+    _check_trunks(cards)
     members: dict[tuple[Preprocessing, Network | None, Network, str], list[int]] = {}
     for column, card in enumerate(cards):
         trunk = card.trunk_network()
         key = (card.preprocessing, _program(trunk) if trunk else None, _program(card.network()), _sha256(card))
         members.setdefault(key, []).append(column)
     before = {} if former is None else _slots(former)
+    order = {key: number for number, key in enumerate(before)}
+    members = dict(sorted(members.items(), key=lambda item: order.get(item[0], len(order))))
     groups = []
     for (preprocessing, trunk, head, sha256), columns in members.items():
         slots = before.get((preprocessing, trunk, head, sha256), 0)
@@ -99,6 +103,13 @@ def arrange(cards: Sequence[Card], spare: int = 0, former: Plan | None = None) -
             Group(preprocessing, trunk, head, slots if slots >= len(columns) else len(columns) + spare),
         )
     return Plan(tuple(groups), tuple(map(tuple, members.values())), tuple(key[3] for key in members))
+
+
+def _check_trunks(cards: Sequence[Card]) -> None:
+    epsilons: dict[str, float] = {}
+    for card in cards:
+        if card.trunk and epsilons.setdefault(card.trunk.sha256, card.arch.norm_epsilon) != card.arch.norm_epsilon:
+            raise InputError(f"head {card.name}: its norm_epsilon differs from others' on trunk {card.trunk.sha256}")
 
 
 def _slots(plan: Plan) -> dict[tuple[Preprocessing, Network | None, Network, str], int]:
@@ -112,8 +123,8 @@ def _sha256(card: Card) -> str:
     return card.trunk.sha256 if card.trunk else ""
 
 
-def _fold(network: Network, variables: Variables, sha256: str) -> Folded:
-    return Folded(_program(network), fold(network, variables)[1], sha256)
+def _fold(network: Network, variables: Variables) -> Folded:
+    return Folded(_program(network), fold(network, variables)[1])
 
 
 def _program(network: Network) -> Network:

@@ -19,15 +19,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax import lax
 from jax.experimental import serialize_executable
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from prohibit_jax.files import publish_file
 from prohibit_jax.models.network import Network, apply, normalise, shapes
 from prohibit_jax.models.ops import OPS, Ops
-from prohibit_jax.score.engine import Precision, cache_folder
+from prohibit_jax.score.engine import Precision, recall, remember
 from prohibit_jax.score.lowering import CpuOps, HalfOps
 from prohibit_jax.score.stack import Folded, Group, Plan
 from prohibit_jax.types import Images, InputError, Scores, Variables
@@ -50,14 +48,20 @@ class Form:
     """XLA's compiler options."""
 
 
-def form_of(device: jax.Device, precision: Precision) -> Form:
-    """The fastest form that was measured for the device's kind (docs/speed.md)."""
+def form_of(device: jax.Device, precision: Precision, weights: int = 0) -> Form:
+    """The fastest form that was measured for the device's kind (docs/speed.md).
+
+    Args:
+        device: one that is like all that run it.
+        precision: of products.
+        weights: bytes that lie on the device, twice while a head is replaced.
+    """
     half = precision == "bfloat16"
     if device.platform == "cpu":
         options = (("xla_cpu_prefer_vector_width", "512"), ("xla_cpu_enable_concurrency_optimized_scheduler", True))
         return Form(CpuOps(half), photo_by_photo=True, memory=None, options=options)
     limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
-    return Form(HalfOps() if half else OPS, photo_by_photo=False, memory=SHARE * limit)
+    return Form(HalfOps() if half else OPS, photo_by_photo=False, memory=SHARE * max(limit - 2 * weights, 0))
 
 
 @jax.tree_util.register_dataclass
@@ -104,7 +108,7 @@ def logits_of(
         return lax.dynamic_update_slice_in_dim(logits, found, start, axis=0)
 
     turns = -(-jnp.clip(weights.taken - first, 0, slots) // at_once)  # free slots cost nothing
-    logits: jax.Array = lax.fori_loop(0, turns, some, jnp.zeros((slots, len(images))))
+    logits: jax.Array = lax.fori_loop(0, turns, some, jnp.zeros((slots, len(images)), jnp.float32))
     return logits
 
 
@@ -165,15 +169,19 @@ class Program:
 
     def __init__(self, groups: tuple[Group, ...], form: Form, mesh: Mesh, keep: bool = False) -> None:
         self.groups, self.form, self.mesh = groups, form, mesh
-        self.keep = keep and mesh.size == 1  # a program for several devices is tied to their numbers
+        # A program for several devices is tied to their numbers, and one from JAX's own cache cannot be written again.
+        self.keep = keep and mesh.size == 1 and not jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
         self._found: dict[str, Lazy] = {}
         self._lock = Lock()
 
     def warm(self, batch_sizes: Sequence[int]) -> None:
         """Compiles all that an engine calls."""
+        makes = [
+            *(partial(self.scorer, batch) for batch in batch_sizes),
+            *(partial(self.writer, g) for g in self.groups),
+        ]
         with ThreadPoolExecutor() as threads:
-            list(threads.map(self.scorer, batch_sizes))
-            list(threads.map(self.writer, self.groups))
+            list(threads.map(lambda make: make(), makes))
 
     def scorer(self, batch: int) -> jax.stages.Compiled:
         """The executable for `batch` photos: (weights, {size: images}) -> logits of each group, float32 [slots, b]."""
@@ -193,14 +201,17 @@ class Program:
         if not self.keep:
             return lower().compile()
         device = self.mesh.devices.flat[0]
-        about = repr((what, self.groups, self.form, device.device_kind, device.client.platform_version))
-        file = epath.Path(cache_folder("xla")) / f"{hashlib.sha256(about.encode()).hexdigest()}.bin"
-        if file.exists():
-            with contextlib.suppress(Exception):  # damaged, or not for this device after all: compiled again
-                found: jax.stages.Compiled = serialize_executable.deserialize_and_load(*pickle.loads(file.read_bytes()))
+        about = repr((what, self.groups, self.form, device.id, device.device_kind, device.client.platform_version))
+        key = f"{hashlib.sha256(about.encode()).hexdigest()}.bin"
+        if (program := recall("xla", key)) is not None:
+            with contextlib.suppress(Exception):  # not for this device after all: compiled again
+                payload, inputs, outputs = pickle.loads(program)
+                found: jax.stages.Compiled = serialize_executable.deserialize_and_load(
+                    payload, inputs, outputs, execution_devices=[device]
+                )
                 return found
         compiled = lower().compile()
-        publish_file(file, pickle.dumps(serialize_executable.serialize(compiled)))
+        remember("xla", key, pickle.dumps(serialize_executable.serialize(compiled)))
         return compiled
 
     def _lower_writer(self, group: Group) -> jax.stages.Lowered:
@@ -241,7 +252,9 @@ class Program:
         }
         weights = tuple(map(self._abstract_weights, self.groups))
         jitted = jax.jit(sharded if self.mesh.size > 1 else run, compiler_options=dict(self.form.options))
-        return jitted.lower(weights, images)
+        # Accelerators round the operands of float32 products unless told not to.
+        with jax.default_matmul_precision("highest" if self.form.ops == OPS else "default"):
+            return jitted.lower(weights, images)
 
     def _abstract_weights(self, group: Group) -> GroupWeights:
         stacked, whole = self.sharding("heads"), self.sharding()
@@ -301,7 +314,8 @@ class XlaEngine:
         if mesh is not None and mesh.axis_names != AXES:
             raise InputError(f"mesh: its axes are {mesh.axis_names}, must be {AXES}")
         mesh = mesh or Mesh(np.array(jax.devices()[:1]).reshape(1, 1), AXES)
-        form = form_of(mesh.devices.flat[0], precision)
+        weights = sum(array.nbytes for head in heads for array in head.variables.values())
+        form = form_of(mesh.devices.flat[0], precision, weights // mesh.shape["heads"])
         return cls.in_form(form, plan, heads, trunks, batch_sizes, mesh, keep)
 
     @classmethod
@@ -320,7 +334,7 @@ class XlaEngine:
         photos = mesh.shape["photos"]
         batch_sizes = tuple(sorted({-(-size // photos) * photos for size in batch_sizes}))
         program = Program(_even(plan, mesh).groups, form, mesh, keep)
-        empty = cls(plan, batch_sizes, program, {}, (), ())
+        empty = cls(plan, batch_sizes, program, {program.groups: program}, (), ())
         return empty.update(plan, heads, trunks)
 
     def warm(self) -> None:

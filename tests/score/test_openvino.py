@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from prohibit_jax.bundle.store import Store
 from prohibit_jax.models.efficientnet import LITE0, Architecture
 from prohibit_jax.models.network import Network
 from prohibit_jax.score import openvino
-from prohibit_jax.score.engine import Precision, cache_folder
+from prohibit_jax.score.engine import UNUSED, Precision, cache_folder, recall, remember
 from prohibit_jax.score.openvino import OpenVinoEngine, tile_of
 from prohibit_jax.score.scorer import load_scorer, scorer_of
 from prohibit_jax.types import InputError
@@ -100,16 +103,50 @@ def test_the_second_start_compiles_nothing(store: Store, monkeypatch: pytest.Mon
     np.testing.assert_array_equal(load_scorer("prod", store, (2,), compiler="openvino")(photos(2)), first)
 
 
-def test_a_damaged_program_is_compiled_again(store: Store) -> None:
+@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: data[:-9] + bytes(9)])
+def test_a_damaged_program_is_compiled_again(store: Store, damage: Callable[[bytes], bytes]) -> None:
     first = load_scorer("prod", store, (2,), compiler="openvino")(photos(2))
     for file in cache_folder("openvino").iterdir():
-        file.write_bytes(file.read_bytes()[:100])
+        file.write_bytes(damage(file.read_bytes()))
     np.testing.assert_array_equal(load_scorer("prod", store, (2,), compiler="openvino")(photos(2)), first)
 
 
-def test_it_is_chosen_on_a_cpu_and_nowhere_else() -> None:
-    scorer = scorer_of([head("weapon", 0)], {}, (2,))
-    assert isinstance(scorer.engine, OpenVinoEngine)
+def test_no_folder_for_programs_stops_no_start(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first = load_scorer("prod", store, (2,), compiler="openvino")(photos(2))
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("PROHIBIT_CACHE", str(tmp_path / "file"))
+    np.testing.assert_array_equal(load_scorer("prod", store, (2,), compiler="openvino")(photos(2)), first)
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROHIBIT_CACHE", str(tmp_path))
+    remember("openvino", "key", b"program")
+    assert recall("openvino", "key") == b"program"
+    cache_folder("openvino").chmod(0o777)
+    assert recall("openvino", "key") is None
+
+
+def test_folders_of_other_versions_go_when_unused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROHIBIT_CACHE", str(tmp_path))
+    for name, age in (("openvino-old", 2 * UNUSED), ("openvino-new", 0.0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    used = cache_folder("openvino")
+    assert {path.name for path in tmp_path.iterdir()} == {"openvino-new", used.name}
+
+
+def test_edited_variables_are_another_program(store: Store) -> None:
+    scorer = load_scorer("prod", store, (2,), compiler="openvino")
+    published = store.read_head("cash")
+    edited = replace(published, variables=variables(Network(TWIN), 77))
+    assert (scorer.replace(edited)(photos(2)) != scorer(photos(2))).any()
+    np.testing.assert_array_equal(load_scorer("prod", store, (2,), compiler="openvino")(photos(2)), scorer(photos(2)))
+
+
+def test_it_is_chosen_on_a_cpu_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(scorer_of([head("weapon", 0)], {}, (2,)).engine, OpenVinoEngine)
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert not isinstance(scorer_of([head("weapon", 0)], {}, (2,)).engine, OpenVinoEngine)
 
 
 def test_without_it_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
