@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import jax
+import numpy as np
 from etils import epath
 
 from prohibit_jax.files import publish_file
@@ -105,10 +106,17 @@ def engine_of(
     return XlaEngine.of(plan, heads, trunks, tuple(batch_sizes), precision, mesh, keep)
 
 
-def recall(compiler: str, key: str) -> bytes | None:
+def padded(x: np.ndarray, batch: int) -> np.ndarray:
+    """`x` and zeros up to `batch` rows: black photos, or no features."""
+    if len(x) == batch:
+        return x
+    return np.concatenate([x, np.zeros((batch - len(x), *x.shape[1:]), x.dtype)])
+
+
+def recall(compiler: str, key: str) -> memoryview | None:
     """The program that an earlier start kept under `key`; None where there is none, or a damaged one."""
     try:
-        data = (cache_folder(compiler) / key).read_bytes()
+        data = memoryview((cache_folder(compiler) / key).read_bytes())
     except (OSError, RuntimeError):  # RuntimeError: no home folder
         return None
     return data[DIGEST:] if _digest(data[DIGEST:]) == data[:DIGEST] else None
@@ -145,7 +153,7 @@ def cache_folder(compiler: str) -> Path:
     return folder
 
 
-def _digest(data: bytes) -> bytes:
+def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST).digest()
 
 

@@ -23,7 +23,7 @@ from jax import lax
 
 from prohibit_jax.models.network import Network, apply, normalise, shapes
 from prohibit_jax.models.ops import Ops, pad
-from prohibit_jax.score.engine import Precision, recall, remember
+from prohibit_jax.score.engine import Precision, padded, recall, remember
 from prohibit_jax.score.stack import Folded, Group, Plan
 from prohibit_jax.types import Images, Preprocessing, Scores
 
@@ -177,7 +177,8 @@ def _key(piece: Piece, folded: Folded, precision: Precision) -> str:
     """By content: what a card says of its head's file is not what was folded, if somebody changed either."""
     digest = hashlib.blake2b(repr((piece, precision)).encode(), digest_size=32)
     for name in sorted(folded.variables):
-        digest.update(name.encode() + np.ascontiguousarray(folded.variables[name]).tobytes())
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(folded.variables[name]).reshape(-1).data)
     return f"{digest.hexdigest()}.blob"
 
 
@@ -226,19 +227,13 @@ class Runner:
         """The piece's output for a batch, one tile after another."""
         request, tile = self._requests[len(x)].result(), self._tiles[len(x)]
         with self._lock:
-            parts = [_run(request, _filled(x[start : start + tile], tile)) for start in range(0, len(x), tile)]
+            parts = [_run(request, padded(x[start : start + tile], tile)) for start in range(0, len(x), tile)]
         return np.concatenate(parts)[: len(x)]
 
 
 def _run(request: ov.InferRequest, x: np.ndarray) -> np.ndarray:
     request.infer([x], share_inputs=True)
     return np.array(request.get_output_tensor(0).data, np.float32)
-
-
-def _filled(x: np.ndarray, tile: int) -> np.ndarray:
-    """`x` and zeros up to `tile`."""
-    missing = np.zeros((tile - len(x), *x.shape[1:]), x.dtype)
-    return np.concatenate([x, missing]) if len(missing) else x
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from etils import epath
 from prohibit_jax.bundle.card import Card
 from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, read_bundle
 from prohibit_jax.bundle.store import Head, Store, open_store
-from prohibit_jax.score.engine import Compiler, Engine, Precision, engine_of
+from prohibit_jax.score.engine import Compiler, Engine, Precision, engine_of, padded
 from prohibit_jax.score.stack import Folded, Plan, arrange, fold_head, fold_trunk
 from prohibit_jax.types import HeadRef, Images, InputError, Scores, Thresholds, Variables, sigmoid
 
@@ -173,7 +173,7 @@ class Scorer:
         places = self.plan.places
         logits = np.empty((count, len(places)), np.float32)
         for start, stop, batch in batches(count, self.batch_sizes):
-            part = {size: _padded(array[start:stop], batch) for size, array in photos.items()}
+            part = {size: padded(array[start:stop], batch) for size, array in photos.items()}
             logits[start:stop] = self.engine(part)[: stop - start, places]
         return logits
 
@@ -273,13 +273,6 @@ def batches(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     for start in range(0, count, sizes[-1]):
         stop = min(start + sizes[-1], count)
         yield start, stop, next(size for size in sizes if size >= stop - start)
-
-
-def _padded(images: Images, batch: int) -> Images:
-    """`images` and black photos up to `batch`."""
-    if len(images) == batch:
-        return images
-    return np.concatenate([images, np.zeros((batch - len(images), *images.shape[1:]), np.uint8)])
 
 
 def read_trunks(store: Store, cards: Sequence[Card]) -> dict[str, Variables]:
