@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from launch import bench, bundle, demo, evaluate, score, train, weights
+from launch import bench, bundle, demo, evaluate, score, serve, train, weights
 from prohibit_jax.types import InputError
 
 STOPPED = 130  # what Typer makes of Ctrl-C
@@ -23,6 +23,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("bundle")(bundle.bundle)
 app.command("score")(score.score)
+app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
 app.add_typer(weights.app, name="weights")
 

@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +27,9 @@ class Section(BaseModel):
     """A table of the TOML file: immutable, no unknown key, no NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+S = TypeVar("S", bound=Section)
 
 
 class ClassConfig(Section):
@@ -158,12 +161,21 @@ def load_config(
     for key, value in (overrides or {}).items():
         if value:
             _set(tables, key, value)
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or key.count(".") != 1:
-            raise InputError(f"--set {setting!r}: write section.key=value, as in model.size=224")
-        _set(tables, key, _value(text))
+    _set_all(tables, settings, "model.size=224")
     return parse_config(tables, source)
+
+
+def load_settings(model: type[S], path: str | Path | None, settings: Sequence[str]) -> S:
+    """Any other config: defaults, then the file, then `settings`, each `section.key=value`.
+
+    Raises InputError as `load_config` does.
+    """
+    tables = {} if path is None else _read(Path(path))
+    _set_all(tables, settings, "limits.photos=8")
+    try:
+        return model.model_validate(tables)
+    except ValidationError as error:
+        raise InputError(f"{path or 'config'}: {_explain(error, model)}") from None
 
 
 def parse_config(tables: Mapping[str, Any], source: str) -> Config:
@@ -171,7 +183,7 @@ def parse_config(tables: Mapping[str, Any], source: str) -> Config:
     try:
         config = Config.model_validate(tables)
     except ValidationError as error:
-        raise InputError(f"{source}: {_explain(error)}") from None
+        raise InputError(f"{source}: {_explain(error, Config)}") from None
     if config.data.validation + config.data.test >= 1:
         raise InputError(f"{source}: data.validation + data.test must leave some photos for training")
     asked = config.class_
@@ -204,6 +216,14 @@ def _read(file: Path) -> dict[str, Any]:
     return tables
 
 
+def _set_all(tables: dict[str, Any], settings: Sequence[str], example: str) -> None:
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key.count(".") != 1:
+            raise InputError(f"--set {setting!r}: write section.key=value, as in {example}")
+        _set(tables, key, _value(text))
+
+
 def _set(tables: dict[str, Any], key: str, value: Any) -> None:
     section, name = key.split(".")
     tables[section] = {**tables.get(section, {}), name: value}
@@ -216,17 +236,19 @@ def _value(text: str) -> Any:
         return text
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[Section]) -> str:
     """The first problem in one line; for an unknown key, with the nearest known one."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
     if first["type"] != "extra_forbidden":
         return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    near = difflib.get_close_matches(str(first["loc"][-1]), _known(first["loc"][:-1]), n=1)
+    near = difflib.get_close_matches(str(first["loc"][-1]), _known(model, first["loc"][:-1]), n=1)
     return f"{where}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
 
 
-def _known(section: Sequence[str | int]) -> list[str]:
-    fields = Config.model_fields
+def _known(model: type[Section], section: Sequence[str | int]) -> list[str]:
+    fields = model.model_fields
     sections: dict[str, Any] = {field.alias or name: field.annotation for name, field in fields.items()}
     return list(sections[str(section[0])].model_fields) if section else list(sections)

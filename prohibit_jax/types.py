@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, UInt8
+    from jaxtyping import Float32, UInt8
 else:
     try:
-        from jaxtyping import Float, Float32, UInt8
+        from jaxtyping import Float32, UInt8
     except ModuleNotFoundError:  # a bare accelerator machine: aliases stay readable, nothing checks them
 
         class Float32:
@@ -26,7 +25,7 @@ else:
             def __class_getitem__(cls, item: Any) -> Any:
                 return Any
 
-        Float = UInt8 = Float32
+        UInt8 = Float32
 
 Photo = UInt8[np.ndarray, "h w 3"]
 """One upright RGB photo, values 0 to 255."""
@@ -34,17 +33,8 @@ Photo = UInt8[np.ndarray, "h w 3"]
 Images = UInt8[np.ndarray, "b h w 3"]
 """Photos of one size on the host, RGB, values 0 to 255."""
 
-Pixels = UInt8[jax.Array, "b h w 3"]
-"""Photos of one size on the device, RGB, values 0 to 255."""
-
-Activations = Float[jax.Array, "b h w c"]
-"""What flows between the stages of a network: float32, or bfloat16 where a scorer's precision says so."""
-
 Features = Float32[np.ndarray, "b h w f"]
 """A trunk's output on the host."""
-
-Logits = Float32[jax.Array, "b outputs"]
-"""A network's raw outputs, before any calibration."""
 
 Scores = Float32[np.ndarray, "b k"]
 """Calibrated probabilities, a column per head, 0 to 1."""

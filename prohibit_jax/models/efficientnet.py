@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from prohibit_jax.models.arrays import Activations
 from prohibit_jax.models.ops import OPS, Ops
-from prohibit_jax.types import Activations
 
 
 class Stage(NamedTuple):

@@ -18,10 +18,11 @@ import numpy as np
 from flax import nnx
 
 from prohibit_jax.models import efficientnet, inception_resnet_v2
+from prohibit_jax.models.arrays import Activations, Pixels
 from prohibit_jax.models.efficientnet import B0, LITE0, STAGES, EfficientNet
 from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2, InceptionResNetV2
 from prohibit_jax.models.ops import OPS, Ops
-from prohibit_jax.types import Activations, InputError, Pixels, Preprocessing, Variables
+from prohibit_jax.types import InputError, Preprocessing, Variables
 
 Architecture = efficientnet.Architecture | inception_resnet_v2.Architecture
 """Each family's own record. All have a name, outputs, width, depth, batch norm's two constants and a dropout."""

@@ -25,6 +25,9 @@ from prohibit_jax.types import Images, InputError, Scores
 
 Compiler = Literal["auto", "xla", "openvino"]
 Precision = Literal["float32", "bfloat16"]
+COMPILED = "/prohibit_jax/compile"
+"""The event of `jax.monitoring` by which another compiler than XLA, which has events of its own, tells of its work."""
+
 DIGEST = 32  # bytes of a kept program's checksum
 DAY = 86_400.0
 UNUSED = 30 * DAY

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from threading import Lock
+from time import perf_counter
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from jax import lax
 
 from prohibit_jax.models.network import Network, apply, normalise, shapes
 from prohibit_jax.models.ops import Ops, pad
-from prohibit_jax.score.engine import Precision, padded, recall, remember
+from prohibit_jax.score.engine import COMPILED, Precision, padded, recall, remember
 from prohibit_jax.score.stack import Folded, Group, Plan
 from prohibit_jax.types import Images, Preprocessing, Scores
 
@@ -167,7 +168,9 @@ def compile_piece(piece: Piece, folded: Folded, precision: Precision, keep: bool
         constant = ov.opset13.constant(np.asarray(folded.variables[name], np.float32))
         parameter.output(0).replace(constant.output(0))
         model.remove_parameter(parameter)
+    begun = perf_counter()
     compiled = _core().compile_model(model, "CPU", _options(precision))
+    jax.monitoring.record_event_duration_secs(COMPILED, perf_counter() - begun)
     if keep:
         remember("openvino", key, compiled.export_model().getvalue())
     return compiled

@@ -218,6 +218,21 @@ class Scorer:
                 added.engine.prepare(grown)
         return added
 
+    def remove(self, name: str) -> Scorer:
+        """A scorer without this class, whose slot is free then; every other column is identical to the last bit.
+
+        Raises InputError if the class is not in the bundle, or the only one.
+        """
+        if name not in self.classes:
+            raise InputError(f"class {name}: not among {', '.join(self.classes)}")
+        if len(self.classes) == 1:
+            raise InputError(f"class {name}: the only one; a scorer needs at least one head")
+        column = self.classes.index(name)
+        pins, cards, heads = (
+            (*items[:column], *items[column + 1 :]) for items in (self.bundle.pins, self.cards, self._heads)
+        )
+        return self._with(pins, cards, heads)
+
     def _with(self, pins: tuple[Pin, ...], cards: tuple[Card, ...], heads: tuple[Folded, ...]) -> Scorer:
         trunks = {card.trunk.sha256: self._trunk(card) for card in cards if card.trunk}
         plan = arrange(cards, self.spare, self.plan)

@@ -1,0 +1,46 @@
+"""The routes around a service, as one ASGI application."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prohibit_jax.types import InputError
+from serve.errors import Refusal
+from serve.fetch import Fetcher
+from serve.guard import Guard, Keys, refused
+from serve.routes import operations, pages, v1, v2
+from serve.service import Service
+
+
+def create_app(service: Service, keys: Keys = Keys()) -> Starlette:  # noqa: B008 - frozen
+    """All routes. The service is started and stopped by whoever runs the application."""
+    app = Starlette(
+        routes=[*v1.ROUTES, *v2.ROUTES, *operations.ROUTES, *pages.ROUTES],
+        middleware=[Middleware(Guard, keys, service.metrics)],
+        exception_handlers={Refusal: _refused, InputError: _bad_input, HTTPException: _http},
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
+    app.state.fetcher = Fetcher(service.settings.fetch, service.settings.limits)
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return refused(error)
+
+
+async def _bad_input(_: Request, error: Exception) -> Response:
+    return refused(Refusal(400, str(error)))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own: no such route, or another method."""
+    assert isinstance(error, HTTPException)
+    return refused(
+        Refusal(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}", error.headers)
+    )

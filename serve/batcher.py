@@ -1,0 +1,219 @@
+"""Photos of all requests, gathered into the scorer's batches: nothing is let in that could not be answered in time.
+
+A batch begins as soon as the device is free, with what is decoded by then, the most urgent first: at little load it is
+one photo at once, at much it is a full batch, and there is no delay to tune. While it runs, the next ones are decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from time import monotonic
+
+import numpy as np
+
+from prohibit_jax.types import Photo, Scores
+from serve.edition import Edition
+from serve.errors import Refusal
+from serve.metrics import Metrics
+from serve.pace import Pace
+
+PATIENCE = 1.5
+"""A request that even an idle service could not answer within its budget is given so many times what it takes."""
+
+
+@dataclass(eq=False)
+class Admission:
+    """A request that was let in, and how many of its photos are yet to be scored."""
+
+    deadline: float  # of the monotonic clock
+    photos: int
+
+
+@dataclass(eq=False)
+class Scored:
+    """A photo's row: float32 [columns of the scorer], and the seconds that it waited and that its batch took."""
+
+    scores: np.ndarray
+    queue: float
+    device: float
+
+
+@dataclass(order=True)
+class _Ticket:
+    """A decoded photo that waits for the device."""
+
+    deadline: float
+    number: int  # among equals, who came first
+    edition: Edition = field(compare=False)
+    pixels: Mapping[int, Photo] = field(compare=False)
+    since: float = field(compare=False)
+    scored: asyncio.Future[Scored] = field(compare=False)
+
+
+class Batcher:
+    """The queue before the device; its methods are called on the event loop."""
+
+    def __init__(self, pace: Pace, room: int, metrics: Metrics, watched: Callable[[Edition, Scores], None]) -> None:
+        """
+        Args:
+            pace: tells how long a batch takes, and learns.
+            room: photos that are let in at any time.
+            metrics: are told of batches, and of what is shed.
+            watched: is shown every batch's scores, float32 [b, columns of the scorer].
+        """
+        self.pace = pace
+        self._room = room
+        self._metrics = metrics
+        self._watched = watched
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._admitted: set[Admission] = set()
+        self._waiting: list[_Ticket] = []
+        self._arrived = asyncio.Event()
+        self._count = 0
+        self._began = self._ends = 0.0  # of the batch on the device; 0: there is none
+
+    @property
+    def photos(self) -> int:
+        """That were let in and are not scored yet."""
+        return sum(admission.photos for admission in self._admitted)
+
+    @property
+    def running(self) -> float:
+        """Seconds for which the device has been at its batch."""
+        return monotonic() - self._began if self._began else 0.0
+
+    @contextmanager
+    def admit(self, photos: int, budget: float) -> Iterator[Admission]:
+        """Lets a request in for the time of the block.
+
+        Args:
+            photos: of the request.
+            budget: seconds from now in which it is to be answered.
+
+        Raises:
+            Refusal: 503 with Retry-After, where it could not be, or would make others late.
+        """
+        admission = self._checked(photos, budget)
+        self._admitted.add(admission)
+        try:
+            yield admission
+        finally:
+            self._admitted.discard(admission)
+
+    def check(self, budget: float) -> None:
+        """Raises the Refusal that a request of one photo would meet with: early, before its body is read."""
+        self._checked(1, budget)
+
+    def _checked(self, photos: int, budget: float) -> Admission:
+        now, before = monotonic(), self.photos
+        if before + photos > self._room:
+            self._shed("queue", photos, before)
+        admission = Admission(now + max(budget, PATIENCE * self.pace.alone(photos)), photos)
+        ahead, decoding = 0, before - len(self._waiting) + photos
+        busy = max(self._ends - now, 0.0)
+        for other in sorted((*self._admitted, admission), key=lambda other: other.deadline):
+            ahead += other.photos
+            ready = now + max(self.pace.decoding(decoding), busy) + self.pace.drain(ahead)
+            if other.deadline >= admission.deadline and ready > other.deadline:
+                self._shed("budget", photos, before)
+        return admission
+
+    async def score(self, edition: Edition, pixels: Mapping[int, Photo], admission: Admission) -> Scored:
+        """A photo's scores by that edition.
+
+        Args:
+            edition: whose scorer it is.
+            pixels: {size: uint8 [size, size, 3]} for each of the scorer's sizes.
+            admission: of the photo's request.
+
+        Raises:
+            Refusal: 503, its deadline came first.
+        """
+        self._count += 1
+        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+        ticket = _Ticket(admission.deadline, self._count, edition, pixels, monotonic(), future)
+        heapq.heappush(self._waiting, ticket)
+        self._arrived.set()
+        try:
+            return await future
+        finally:
+            admission.photos -= 1
+
+    async def run(self) -> None:
+        """Scores batch after batch until it is cancelled."""
+        while True:
+            batch = self._take()
+            self._metrics.queue_photos.set(len(self._waiting))
+            if not batch:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            try:
+                await self._score(batch)
+            except Exception as error:
+                for ticket in batch:
+                    if not ticket.scored.done():
+                        ticket.scored.set_exception(error)
+
+    def stop(self) -> None:
+        """Lets the device finish its batch and ends its thread."""
+        self._device.shutdown(cancel_futures=True)
+
+    def _take(self) -> list[_Ticket]:
+        """The next batch, all of one edition, the most urgent first; what has become too late is turned away."""
+        batch: list[_Ticket] = []
+        others: list[_Ticket] = []
+        most = 0
+        while self._waiting and (not batch or len(batch) < most):
+            ticket = heapq.heappop(self._waiting)
+            if ticket.scored.done():  # its client has gone
+                continue
+            left = ticket.deadline - monotonic()
+            if left < self.pace.batch(1) and not batch:
+                self._too_late(ticket)
+            elif batch and ticket.edition is not batch[0].edition:
+                others.append(ticket)
+            else:
+                most = most or self.pace.choose(len(self._waiting) + 1, left)
+                batch.append(ticket)
+        for ticket in others:
+            heapq.heappush(self._waiting, ticket)
+        return batch
+
+    async def _score(self, batch: list[_Ticket]) -> None:
+        edition = batch[0].edition
+        self._metrics.batch_photos.observe(len(batch))
+        began = self._began = monotonic()
+        self._ends = began + self.pace.batch(len(batch))
+        try:
+            scores = await asyncio.get_running_loop().run_in_executor(self._device, _run, edition, batch)
+        finally:
+            self._began = self._ends = 0.0
+        seconds = monotonic() - began
+        self.pace.observe(len(batch), seconds)
+        for ticket, row in zip(batch, scores, strict=True):
+            if not ticket.scored.done():
+                ticket.scored.set_result(Scored(row, began - ticket.since, seconds))
+        self._watched(edition, scores)
+
+    def _too_late(self, ticket: _Ticket) -> None:
+        try:
+            self._shed("deadline", 1, len(self._waiting))
+        except Refusal as refusal:
+            ticket.scored.set_exception(refusal)
+
+    def _shed(self, cause: str, photos: int, before: int) -> None:
+        self._metrics.shed.labels(cause).inc(photos)
+        wait = max(ceil(self.pace.drain(before)), 1)
+        raise Refusal(503, f"too busy; try again in {wait} s", {"Retry-After": str(wait)})
+
+
+def _run(edition: Edition, batch: list[_Ticket]) -> Scores:
+    sizes = edition.scorer.sizes
+    return edition.scorer({size: np.stack([ticket.pixels[size] for ticket in batch]) for size in sizes})

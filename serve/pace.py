@@ -1,0 +1,80 @@
+"""How long things take here, learned from what they took: the ground of every promise about time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MEMORY = 0.1
+"""Weight of the newest measurement."""
+OUTLIER = 4.0
+"""Times the mean above which a measurement counts for no more: one huge photo must not turn others away."""
+CAUTION = 2.0
+"""Mean deviations by which a promise is later than what is expected."""
+
+
+class Duration:
+    """Seconds that something takes: a moving mean and mean deviation."""
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self.deviation = 0.0
+        self._known = False
+
+    def observe(self, seconds: float) -> None:
+        """Learns from a measurement."""
+        if not self._known:
+            self.mean, self._known = seconds, True
+        seconds = min(seconds, OUTLIER * self.mean)
+        self.deviation += MEMORY * (abs(seconds - self.mean) - self.deviation)
+        self.mean += MEMORY * (seconds - self.mean)
+
+    @property
+    def promised(self) -> float:
+        """What it hardly ever exceeds."""
+        return self.mean + CAUTION * self.deviation
+
+
+class Pace:
+    """Of one device and its batch sizes, and of decoding."""
+
+    def __init__(self, batch_sizes: Sequence[int], workers: int) -> None:
+        self.batches = {size: Duration() for size in sorted(batch_sizes)}
+        self.decode = Duration()
+        self._workers = workers
+
+    def observe(self, photos: int, seconds: float) -> None:
+        """Learns what a batch took."""
+        self.batches[self._holding(photos)].observe(seconds)
+
+    def batch(self, photos: int) -> float:
+        """Seconds for a batch of so many photos."""
+        return self.batches[self._holding(photos)].promised
+
+    def choose(self, waiting: int, seconds: float) -> int:
+        """How many of the waiting photos to score next: the size that gets most of them done a second, among those
+        that take at most `seconds`, or the smallest where none does."""
+        sizes = [size for size in self.batches if self.batches[size].promised <= seconds] or [min(self.batches)]
+        best = max(sizes, key=lambda size: min(size, waiting) / max(self.batches[size].mean, 1e-9))
+        return min(best, waiting)
+
+    def drain(self, photos: int) -> float:
+        """Seconds for so many photos on the device, one batch after the other."""
+        largest = max(self.batches)
+        whole, rest = divmod(photos, largest)
+        seconds = whole * self.batches[largest].promised
+        while rest:
+            batch = self.choose(rest, float("inf"))
+            seconds += self.batch(batch)
+            rest -= batch
+        return seconds
+
+    def decoding(self, photos: int) -> float:
+        """Seconds for so many photos in the decoding processes."""
+        return -(-photos // self._workers) * self.decode.promised
+
+    def alone(self, photos: int) -> float:
+        """Seconds for a request of so many photos where nothing else goes on."""
+        return self.decoding(photos) + self.drain(photos)
+
+    def _holding(self, photos: int) -> int:
+        return next(size for size in self.batches if size >= photos)

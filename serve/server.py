@@ -1,0 +1,142 @@
+"""The process: a socket, an event loop, and what signals mean.
+
+It listens before the heads are loaded, so that probes get an answer. SIGTERM drains: unready at once, still serving for
+`drain_seconds`, until load balancers have noticed; then no new connection, and `stop_seconds` for what is in flight.
+SIGINT does the same without the first wait, a second signal without any. SIGHUP reads the bundle's lock file again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+import uvloop
+
+from prohibit_jax.bundle.lock import read_bundle
+from prohibit_jax.bundle.store import Store
+from prohibit_jax.types import InputError
+from serve.app import create_app
+from serve.errors import Refusal
+from serve.guard import Keys
+from serve.log import log, set_up
+from serve.protocol import limited_protocol
+from serve.service import Service
+from serve.settings import ServeConfig
+
+BACKLOG = 2048
+
+
+def serve(
+    bundle: str,
+    store: Store,
+    host: str,
+    port: int,
+    settings: ServeConfig,
+    listening: Callable[[str, int], None],
+) -> None:
+    """Serves a bundle until a signal ends it.
+
+    Args:
+        bundle: its name.
+        store: that has it.
+        host: to listen at.
+        port: 0 is any free one.
+        settings: all the rest.
+        listening: is told host and port once connections are taken.
+
+    Raises:
+        InputError: the bundle, a key or the address is of no use, in one line.
+    """
+    read_bundle(store, bundle)  # what is wrong with it is said before anything is set up
+    keys = Keys.from_environment()
+    with _bound(host, port) as bound:
+        set_up()
+        uvloop.run(_serve(Service(store, bundle, settings), keys, bound, listening))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, without its own ideas about signals: it would raise them again when it is done."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: Callable[[str, int], None]) -> None:
+    config, limits = service.settings.service, service.settings.limits
+    server = _Server(
+        uvicorn.Config(
+            create_app(service, keys),
+            http=limited_protocol(limits),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=round(config.stop_seconds),
+        )
+    )
+    loop = asyncio.get_running_loop()
+    serving = loop.create_task(server.serve([bound]))
+    starting = loop.create_task(service.start())
+    endings: list[asyncio.Task[None]] = []
+
+    def end(number: signal.Signals) -> None:
+        log("signal", name=number.name)
+        service.drain()
+        if endings:
+            server.force_exit = True
+        wait = config.drain_seconds if number is signal.SIGTERM and not endings else 0.0
+        endings.append(loop.create_task(_end(server, wait)))
+
+    def reload() -> None:
+        log("signal", name="SIGHUP")
+        endings.append(loop.create_task(_reload(service)))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    host, port = bound.getsockname()[:2]
+    log("listening", host=host, port=port)
+    listening(host, port)
+    try:
+        done, _ = await asyncio.wait((serving, starting), return_when=asyncio.FIRST_COMPLETED)
+        if starting in done:
+            starting.result()
+        await serving
+    finally:
+        server.should_exit = True
+        await serving
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, InputError):
+            await starting
+        await service.stop()
+        log("stopped")
+
+
+async def _end(server: uvicorn.Server, wait: float) -> None:
+    await asyncio.sleep(wait)
+    server.should_exit = True
+
+
+async def _reload(service: Service) -> None:
+    with contextlib.suppress(Refusal):  # which is in the log
+        await service.repository.reload()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise InputError(f"--host {host} --port {port}: {error.strerror or error}; choose another") from None
+    return bound

@@ -1,0 +1,257 @@
+"""The service without its wire: photos in, an answer out, whatever goes on around it.
+
+What a request of photos goes through: admission, a decoding process each, the device's queue, one edition's scorer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar
+
+import numpy as np
+
+from prohibit_jax.bundle.store import Store
+from prohibit_jax.images.decode import ImageError, Limits
+from prohibit_jax.score.bands import band
+from prohibit_jax.types import Scores
+from serve import work
+from serve.batcher import Admission, Batcher, Scored
+from serve.edition import Edition
+from serve.errors import Refusal
+from serve.log import log
+from serve.metrics import Metrics
+from serve.pace import Pace
+from serve.repository import Repository
+from serve.settings import ServeConfig
+from serve.statistics import Statistics
+from serve.workers import Death, Workers
+
+T = TypeVar("T")
+BYTES_A_PIXEL = 24
+"""Of memory that decoding takes at most."""
+REHEARSALS = 3
+"""Runs of each batch size before the first request, by which the device's pace is known."""
+STUCK = 60.0
+"""Seconds in one batch after which the device is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that the slowest photo of a request spent in each stage."""
+
+    decode: float
+    queue: float
+    device: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an edition says of a request's photos."""
+
+    edition: Edition
+    scores: Scores
+    """float32 [b, k], calibrated, a column for each of the edition's classes; NaN where there is an error."""
+    errors: tuple[ImageError | None, ...]
+    timing: Timing
+
+
+class Service:
+    """All that lives as long as the process: heads, decoding processes, the queue, and what is counted."""
+
+    def __init__(self, store: Store, bundle: str, settings: ServeConfig) -> None:
+        config, limits = settings.service, settings.limits
+        self.settings = settings
+        self.metrics = Metrics()
+        self.statistics = Statistics()
+        self.repository = Repository(
+            store, bundle, config.batch_sizes, config.spare, self.metrics, self._edition_changed
+        )
+        self.draining = False
+        self._limits = Limits(limits.photo_bytes, limits.pixels)
+        allowance = BYTES_A_PIXEL * limits.pixels + 8 * limits.body
+        self._workers = Workers(config.workers, config.work_seconds, allowance, self._worker_died)
+        pace = Pace(config.batch_sizes, self._workers.count)
+        self.batcher = Batcher(pace, config.queue, self.metrics, self._watch)
+        self._budget = config.budget_ms / 1e3
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are served and more are welcome."""
+        return self._started and not self.draining
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be hoped that this process will serve again."""
+        return self.batcher.running < STUCK
+
+    async def start(self) -> None:
+        """Loads and compiles the bundle, starts the decoding processes, and learns how fast both are.
+
+        Raises InputError where the bundle cannot be served.
+        """
+        edition, _ = await asyncio.gather(self.repository.open(), self._workers.start())
+        await asyncio.to_thread(self._rehearse, edition)
+        self.metrics.listen()
+        self.metrics.workers.set(self._workers.count)
+        watch = self.repository.watch(self.settings.service.watch_seconds)
+        self._tasks = [asyncio.create_task(work) for work in (self.batcher.run(), watch)]
+        self._started = True
+        self.metrics.ready.set(1)
+        alone = self.batcher.pace.alone(1)
+        log("ready", bundle=edition.bundle, classes=len(edition.classes), photo_ms=round(1e3 * alone, 1))
+        if alone > self._budget:
+            log("slow", 30, hint="one photo takes longer than service.budget_ms even when nothing else goes on")
+
+    async def stop(self) -> None:
+        """Ends what `start` began; requests in flight are the caller's to wait for."""
+        self._started = False
+        self.metrics.ready.set(0)
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._workers.stop()
+        await asyncio.to_thread(self.repository.stop)
+        await asyncio.to_thread(self.batcher.stop)
+        self.metrics.unlisten()
+
+    def drain(self) -> None:
+        """Tells load balancers, by `ready`, to send requests elsewhere; those that come are still served."""
+        self.draining = True
+        self.metrics.ready.set(0)
+
+    def check_room(self) -> None:
+        """Raises Refusal 503 where a request would have to be turned away: before its body is read."""
+        with self._counted(1):
+            if not self._started:
+                self.metrics.shed.labels("starting").inc()
+                raise Refusal(503, "starting: the heads are being loaded", {"Retry-After": "2"})
+            self.batcher.check(self._budget)
+
+    async def score(self, photos: Sequence[bytes | np.ndarray], budget_ms: float | None = None) -> Answer:
+        """Scores a request's photos, each a file's bytes or pixels, uint8 [h, w, 3], all by one edition.
+
+        Args:
+            photos: of the request.
+            budget_ms: from now to the answer, if less than the service's own.
+
+        Raises:
+            Refusal: 413 more photos than a request may have, 503 with Retry-After where there is no time for it.
+        """
+        if len(photos) > self.settings.limits.photos:
+            raise Refusal(413, f"{len(photos)} photos; a request may have {self.settings.limits.photos}")
+        edition = self.repository.edition
+        budget = min(self._budget, budget_ms / 1e3) if budget_ms else self._budget
+        with self._counted(len(photos)), self.batcher.admit(len(photos), budget) as admission:
+            found = await _all([self._one(edition, photo, admission) for photo in photos])
+        return self._answer(edition, found)
+
+    async def work(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Runs a function of a module in a decoding process: for what is large, untrusted and not a photo.
+
+        Raises:
+            Refusal: 413 where it takes too much time or memory; else what the function raises.
+        """
+        try:
+            return await self._workers.run(function, *arguments)
+        except ImageError as error:
+            raise Refusal(413, f"the request {error}") from None
+
+    async def _one(
+        self, edition: Edition, photo: bytes | np.ndarray, admission: Admission
+    ) -> tuple[Scored | ImageError, float]:
+        began = monotonic()
+        self.metrics.decoding_photos.inc()
+        try:
+            pixels, seconds = await self._workers.run(work.prepare, photo, edition.scorer.sizes, self._limits)
+        except ImageError as error:
+            admission.photos -= 1
+            self.metrics.photo_errors.labels(error.reason).inc()
+            return error, monotonic() - began
+        finally:
+            self.metrics.decoding_photos.dec()
+        self.batcher.pace.decode.observe(seconds)
+        decode = monotonic() - began
+        return await self.batcher.score(edition, pixels, admission), decode
+
+    def _answer(self, edition: Edition, found: Sequence[tuple[Scored | ImageError, float]]) -> Answer:
+        scores = np.full((len(found), len(edition.classes)), np.nan, np.float32)
+        stages = {"decode": [seconds for _, seconds in found], "queue": [0.0], "device": [0.0]}
+        errors: list[ImageError | None] = []
+        for row, (result, _) in zip(scores, found, strict=True):
+            errors.append(result if isinstance(result, ImageError) else None)
+            if isinstance(result, Scored):
+                row[:] = result.scores[edition.columns]
+                stages["queue"].append(result.queue)
+                stages["device"].append(result.device)
+        broken = sum(error is not None for error in errors)
+        self.metrics.photos.labels("broken").inc(broken)
+        self.metrics.photos.labels("scored").inc(len(found) - broken)
+        slowest = {stage: max(seconds) for stage, seconds in stages.items()}
+        for stage, seconds in slowest.items():
+            self.metrics.stage_seconds.labels(stage).observe(seconds)
+        return Answer(edition, scores, tuple(errors), Timing(**slowest))
+
+    def _watch(self, edition: Edition, scores: Scores) -> None:
+        """Counts a batch's scores and bands, head by head, shadows too."""
+        self.metrics.scores.observe(edition.labels, scores)
+        bands: dict[str, list[str]] = {}
+        for card, column in zip(edition.scorer.cards, scores.T, strict=True):
+            bands[card.name] = [band(score, card.thresholds) for score in column.tolist()]
+        for card, label in zip(edition.scorer.cards, edition.labels, strict=True):
+            for name in set(bands[card.name]):
+                self.metrics.bands.labels(*label, name).inc(bands[card.name].count(name))
+            if label[2] == "shadow" and label[0] in bands:
+                apart = sum(a != b for a, b in zip(bands[card.name], bands[label[0]], strict=True))
+                self.metrics.disagreements.labels(*label[:2]).inc(apart)
+
+    def _rehearse(self, edition: Edition) -> None:
+        pace, scorer = self.batcher.pace, edition.scorer
+        for batch in scorer.batch_sizes:
+            black = {size: np.zeros((batch, size, size, 3), np.uint8) for size in scorer.sizes}
+            for _ in range(REHEARSALS):
+                began = monotonic()
+                scorer(black)
+                pace.observe(batch, monotonic() - began)
+
+    def _edition_changed(self, edition: Edition) -> None:
+        metrics = self.metrics
+        metrics.edition.set(edition.number)
+        metrics.scores.keep(edition.labels)
+        metrics.head_info.clear()
+        for label, card in zip(edition.labels, edition.scorer.cards, strict=True):
+            metrics.head_info.labels(*label, card.params_sha256).set(1)
+        metrics.bundle_info.clear()
+        metrics.bundle_info.labels(edition.bundle, edition.bundle_sha256).set(1)
+
+    def _worker_died(self, cause: Death) -> None:
+        self.metrics.worker_deaths.labels(cause).inc()
+        log("worker", 30, cause=cause, hint="a decoding process was replaced")
+
+    @contextmanager
+    def _counted(self, photos: int) -> Iterator[None]:
+        """Counts photos as shed where the block is refused for want of time or room."""
+        try:
+            yield
+        except Refusal as refusal:
+            if refusal.status == 503:
+                self.metrics.photos.labels("shed").inc(photos)
+            raise
+
+
+async def _all(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, in order; where one fails, the others are cancelled, and its exception is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise

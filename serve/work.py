@@ -1,0 +1,86 @@
+"""What a decoding process runs. Hostile bytes are opened here, where a crash, a leak or an endless loop costs one process.
+
+Started as `python -m serve.work HANDLE BYTES`; it answers one task after the other until its pipe closes.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from prohibit_jax.images.decode import ImageError, Limits
+from prohibit_jax.images.resize import load, resize
+from prohibit_jax.types import InputError, Photo
+from serve.errors import Refusal
+
+TRIM = 256 * 2**20
+"""A process that has grown by more than this many bytes for a task ends after it and is replaced."""
+
+
+def prepare(photo: bytes | np.ndarray, sizes: Sequence[int], limits: Limits) -> tuple[dict[int, Photo], float]:
+    """A photo's pixels at each size, uint8 [size, size, 3], and the seconds that it took; raises ImageError.
+
+    Args:
+        photo: an encoded file, or uint8 [h, w, 3].
+        sizes: edge lengths, pixels.
+        limits: on bytes and pixels.
+    """
+    began = perf_counter()
+    if isinstance(photo, bytes):
+        pixels = {size: load(photo, size, limits) for size in sizes}
+    else:
+        pixels = {size: photo if photo.shape == (size, size, 3) else resize(photo, size) for size in sizes}
+    return pixels, perf_counter() - began
+
+
+def main(handle: int, allowance: int) -> None:
+    """Answers (function, arguments) with (whether it went well, result or exception, whether another may follow).
+
+    Args:
+        handle: of the pipe's end.
+        allowance: bytes of memory that a task may take beyond what the process has now.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the service says when to end
+    base = _pages(0)
+    with suppress(ValueError, OSError):  # a lower limit is in force
+        resource.setrlimit(resource.RLIMIT_AS, (base + allowance, base + allowance))
+    resident = _pages(1)
+    with Connection(handle) as pipe, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            function, arguments = pipe.recv()
+            sound, result = _run(function, arguments)
+            del arguments
+            stays = _pages(1) < resident + TRIM
+            pipe.send((sound, result, stays))
+            del result
+            if not stays:
+                return
+
+
+def _run(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[bool, Any]:
+    try:
+        return True, function(*arguments)
+    except MemoryError:
+        return False, ImageError("too_many_pixels", "needs more memory than may be used")
+    except (InputError, Refusal) as error:
+        return False, error
+    except Exception as error:  # one that may not survive the pipe
+        return False, RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _pages(field: int) -> int:
+    """Bytes of address space (0) or of memory (1) that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
