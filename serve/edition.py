@@ -1,4 +1,7 @@
-"""What serves at a moment: a scorer and who of its heads decides. Immutable: a request is scored by one edition whole."""
+"""What serves at a moment: a scorer, and who of its heads decides.
+
+It is immutable: a swap makes the next one, and a request is scored by one edition whole.
+"""
 
 from __future__ import annotations
 

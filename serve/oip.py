@@ -31,6 +31,8 @@ import numpy as np
 from serve.errors import Refusal
 
 ENSEMBLE = "ensemble"
+ENSEMBLE_VERSION = "1"
+"""Always: who pins a version is served across changes of heads, which have versions of their own."""
 HEADER = "Inference-Header-Content-Length"
 """How many bytes of a body are JSON; the tensors' bytes follow."""
 

@@ -6,6 +6,7 @@ their numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -18,19 +19,20 @@ Json = dict[str, Any]
 JSON = "application/json"
 BINARY = "application/octet-stream"
 FORM = "multipart/form-data"
-IMAGES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff")
+IMAGE = "image/*"
 
-Keys = tuple[Json, tuple[int, ...]]
-DATA: Keys = ({"data key": []}, (401,))
-ADMIN: Keys = ({"admin key": []}, (401, 403))
+DATA: list[Json] = [{"data key": []}, {"admin key": []}]
+ADMIN: list[Json] = [{"admin key": []}]
 
 ALWAYS = (400, 408, 431)
 """What any request may meet with, on whatever route."""
+KEYED = (401, 403)
+"""And on a route that wants a key."""
 
 REFUSALS = {
     400: "Malformed; `error` says where.",
-    401: "No key, or one that is not valid.",
-    403: "The key may not do this; where no admin key is set, none may.",
+    401: "No key.",
+    403: "The key does not open this route; where no admin key is set, none does.",
     404: "There is no such class or version.",
     408: "The request took too long to arrive.",
     409: "The head is damaged, or what is asked cannot be; everything serves on as it was.",
@@ -65,7 +67,7 @@ model `ensemble` is all classes at once.
 TAGS = {
     "scoring": "Photos in; probabilities and bands by class out.",
     "inference": PROTOCOL,
-    "heads": "Which heads serve. A change takes effect between two batches. A damaged head is refused; the old one serves on.",
+    "heads": "Which heads serve. A change takes effect between two batches; what is refused changes nothing.",
     "operation": "For load balancers, Prometheus and people. No key is asked for.",
 }
 
@@ -101,15 +103,15 @@ def _paths(settings: ServeConfig) -> Json:
         "/v1/score": {"post": _score(settings)},
         "/v1/classes": {"get": _classes()},
         "/v2": {"get": _read("server", "The server's name, version and extensions", "Server", SERVER)},
-        "/v2/health/live": {"get": _health("live", "Whether the process lives")},
-        "/v2/health/ready": {"get": _health("ready", "Whether requests are served", 503)},
+        "/v2/health/live": {"get": _probe("inference", "live", "Always: a process that answers lives", "live")},
+        "/v2/health/ready": {"get": _probe("inference", "ready", "Whether requests are served", "ready")},
         "/v2/models/stats": {"get": _read("statistics", "Statistics of all models", "Statistics", STATISTICS)},
         **_model_paths(settings.limits),
         "/v2/repository/index": {"post": _index()},
         "/v2/repository/models/{model}/load": {"parameters": [_model("weapon")], "post": _load()},
         "/v2/repository/models/{model}/unload": {"parameters": [_model("weapon")], "post": _unload()},
-        "/healthz": {"get": _probe("healthz", "Whether the process lives; restart it where this fails")},
-        "/readyz": {"get": _probe("readyz", "Whether requests are served; send none where this fails", 503)},
+        "/healthz": {"get": _probe("operation", "healthz", "Whether it works on; restart it where not", "alive")},
+        "/readyz": {"get": _probe("operation", "readyz", "Whether requests are served; send none where not", "ready")},
         "/metrics": {"get": _page("metrics", "Metrics in Prometheus' text format", "text/plain")},
         "/openapi.json": {"get": _page("openapi", "This document", JSON)},
         "/docs": {"get": _page("docs", "This document, for people", "text/html")},
@@ -128,11 +130,13 @@ def _model_paths(limits: LimitsConfig) -> Json:
             "": ("get", _read("model", "A model's inputs, outputs and version", "Model", MODEL, 404)),
             "/config": ("get", _read("config", "A model's configuration in Triton's form", "Config", CONFIG, 404)),
             "/stats": ("get", _read("modelStatistics", "Statistics of a model", "Statistics", STATISTICS, 404)),
-            "/ready": ("get", _read("modelReady", "Whether a model serves", "ModelReady", MODEL_READY, 404, 503)),
+            "/ready": ("get", _read("modelReady", "Whether a model serves", "ModelReady", MODEL_READY, 404)),
             "/infer": ("post", _infer(limits)),
         }
         for path, (method, operation) in operations.items():
             operation["operationId"] += suffix
+            if path == "/ready":
+                operation["responses"]["503"] = _answer("It does not.", "ModelReady", MODEL_READY | {"ready": False})
             paths[place + path] = {"parameters": parameters, method: operation}
     return paths
 
@@ -171,8 +175,8 @@ def _photos(limits: LimitsConfig, fetch: FetchConfig) -> Json:
     form = _record("One photo or several, under either name.", file=files, files=files)
     form["required"] = []
     form["anyOf"] = [{"required": ["file"]}, {"required": ["files"]}]
-    content: Json = {FORM: {"schema": form, "encoding": {"file": {"contentType": "image/*"}}}}
-    for kind in (*IMAGES, BINARY):
+    content: Json = {FORM: {"schema": form, "encoding": {"file": {"contentType": IMAGE}}}}
+    for kind in (IMAGE, BINARY):
         content[kind] = {"schema": _bytes(f"A photo's file, at most {limits.photo_bytes:,} bytes.")}
     if fetch.hosts:
         hosts = "any public host" if "*" in fetch.hosts else ", ".join(fetch.hosts)
@@ -254,7 +258,8 @@ def _load() -> Json:
         """
 The head is verified and put on the device in the background, then takes its class's place between two batches. Without
 a version it is the latest; a rollback names an earlier one. As a shadow it scores beside the head that decides, is
-reported in the metrics, and decides nothing. A class that is new is added.
+reported in the metrics, and decides nothing. A class that is new is added. Of `ensemble`, which has no versions, the
+bundle's lock file is read again.
 """,
         parameters=[_query("version", "Of the head.", _versions()), _shadow()],
         body=_body({JSON: {"schema": _ref("LoadRequest"), "example": LOAD}}, required=False),
@@ -280,16 +285,14 @@ def _unload() -> Json:
 
 def _read(name: str, summary: str, schema: str, example: Any, *codes: int) -> Json:
     """What the protocol lets clients ask for."""
-    return _operation("inference", name, summary, answer=_answer("As asked.", schema, example), codes=codes, keys=DATA)
+    answer = _answer("As asked.", schema, example)
+    return _operation("inference", name, summary, answer=answer, codes=(*codes, 503), keys=DATA)
 
 
-def _health(word: str, summary: str, *codes: int) -> Json:
-    answer = _answer("It is so.", f"Health{word.title()}", {word: True})
-    return _operation("inference", f"health{word.title()}", summary, answer=answer, codes=codes)
-
-
-def _probe(name: str, summary: str, *codes: int) -> Json:
-    return _operation("operation", name, summary, answer={"description": "It is so."}, codes=codes)
+def _probe(tag: str, name: str, summary: str, word: str) -> Json:
+    operation = _operation(tag, name, summary, answer=_answer("It is so.", "Health", {word: True}))
+    operation["responses"]["503"] = _answer("It is not.", "Health", {word: False})
+    return operation
 
 
 def _page(name: str, summary: str, kind: str) -> Json:
@@ -308,24 +311,21 @@ def _operation(
     parameters: list[Json] | None = None,
     body: Json | None = None,
     codes: tuple[int, ...] = (),
-    keys: Keys | None = None,
+    keys: Sequence[Json] = (),
 ) -> Json:
-    """A method of a route; `codes` are of its refusals, beside those of every route and of its keys."""
-    scheme, refused = keys or ({}, ())
+    """A method of a route; `codes` are of its refusals, beside those of every route and of keys."""
+    refused = sorted((*ALWAYS, *(KEYED if keys else ()), *codes))
     return {
         "tags": [tag],
         "operationId": name,
         "summary": summary,
         "description": description.strip(),
-        "security": [scheme] if scheme else [],
+        "security": list(keys),
         **({"parameters": parameters} if parameters else {}),
         **({"requestBody": body} if body else {}),
         "responses": {
             "200": answer,
-            **{
-                str(code): {"$ref": f"#/components/responses/Refusal{code}"}
-                for code in sorted((*ALWAYS, *refused, *codes))
-            },
+            **{str(code): {"$ref": f"#/components/responses/Refusal{code}"} for code in refused},
         },
     }
 
@@ -334,7 +334,7 @@ def _operation(
 
 
 def _schemas(limits: LimitsConfig) -> Json:
-    probability = _number("Calibrated.", minimum=0, maximum=1)
+    probability = _nullable(_number("Calibrated; null, with band `review`, were it no number.", minimum=0, maximum=1))
     band = {"enum": ["pass", "review", "block"], "description": "By the class's two thresholds."}
     sha256 = _text("Of the head's parameters.", pattern="^[0-9a-f]{64}$")
     milliseconds: Json = {name: _number(text, minimum=0) for name, text in STAGES.items()}
@@ -351,8 +351,14 @@ def _schemas(limits: LimitsConfig) -> Json:
             milliseconds=_record("Of the slowest photo, by stage.", **milliseconds),
             photos=_array(_ref("Photo"), minItems=1, maxItems=limits.photos),
         ),
+        "Unreadable": _record(
+            "A refusal that tells of each photo.",
+            optional=("photos",),
+            error=_text("Of the first photo, one line."),
+            photos=_array(_ref("Photo")),
+        ),
         "Photo": _record(
-            name=_nullable(_text("As in the form, or the address.")),
+            name=_text("As in the form, or its address; empty where the photo was the body."),
             error=_nullable(_ref("PhotoError")),
             band=_nullable({**band, "description": "The worst of its classes'; null with an error."}),
             classes=_mapping(_ref("ClassScore"), "By class; empty with an error."),
@@ -376,9 +382,12 @@ def _schemas(limits: LimitsConfig) -> Json:
             metrics={"type": "object", "description": "What evaluation reported when it was made."},
         ),
         "Server": _record(name=_text(), version=_text(), extensions=_array(_text())),
-        "HealthLive": _record(live={"const": True}),
-        "HealthReady": _record(ready={"const": True}),
-        "ModelReady": _record(name=_text(), ready={"type": "boolean"}),
+        "Health": _record(
+            "Under the word that the route is about.",
+            optional=("alive", "live", "ready"),
+            **{word: {"type": "boolean"} for word in ("alive", "live", "ready")},
+        ),
+        "ModelReady": _record(name=_text(), version=_text(), ready={"type": "boolean"}),
         "Model": _record(
             name=_text(),
             versions=_array(_text()),
@@ -395,12 +404,13 @@ def _schemas(limits: LimitsConfig) -> Json:
         "Statistics": _record(
             model_stats=_array(
                 _record(
-                    "Counts, and nanoseconds in `inference_stats`, since the start.",
+                    "Since the start of the process.",
                     name=_text(),
                     version=_text(),
-                    inference_count=_whole("Photos."),
-                    execution_count=_whole("Batches."),
-                    inference_stats={"type": "object"},
+                    last_inference=_whole("Milliseconds since 1970; 0: none."),
+                    inference_count=_whole("Photos scored."),
+                    execution_count=_whole("Requests answered."),
+                    inference_stats=_mapping(_record(count=_whole(), ns=_whole("Nanoseconds in all.")), "By stage."),
                 )
             )
         ),
@@ -449,6 +459,13 @@ def _schemas(limits: LimitsConfig) -> Json:
         ),
         "Index": _array(
             _record(name=_text("A class."), version=_text(), state={"enum": ["READY", "UNAVAILABLE"]}, reason=_text())
+        ),
+        "Changed": _record(
+            "What serves now.",
+            name=_text(),
+            version=_nullable(_text("Of the head that decides.")),
+            shadow=_nullable(_text("Of the candidate beside it.")),
+            edition=_whole("Counts up with every change.", minimum=1),
         ),
         "LoadRequest": _record(
             optional=("parameters",),
@@ -537,7 +554,8 @@ def _refusal(code: int, text: str) -> Json:
         401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": _text()}},
         503: {"Retry-After": {"description": "Seconds.", "schema": _whole(minimum=0)}},
     }
-    answer: Json = {"description": text, "content": {JSON: {"schema": _ref("Error")}}}
+    schema = _ref("Unreadable" if code == 422 else "Error")
+    answer: Json = {"description": text, "content": {JSON: {"schema": schema}}}
     return answer | ({"headers": headers[code]} if code in headers else {})
 
 
@@ -631,13 +649,14 @@ STATISTICS = {
         {
             "name": "weapon",
             "version": "3",
+            "last_inference": 1785000000000,
             "inference_count": 1200,
-            "execution_count": 300,
-            "inference_stats": {"success": {"count": 1200, "ns": 15600000000}},
+            "execution_count": 1100,
+            "inference_stats": {"success": {"count": 1100, "ns": 15600000000}},
         }
     ]
 }
-MODEL_READY = {"name": "weapon", "ready": True}
+MODEL_READY = {"name": "weapon", "version": "3", "ready": True}
 INFER_REQUEST = {
     "inputs": [
         {
@@ -659,7 +678,8 @@ INFER_ANSWER = {
 }
 INDEX = [
     {"name": "weapon", "version": "3", "state": "READY", "reason": ""},
-    {"name": "weapon", "version": "2", "state": "UNAVAILABLE", "reason": "another version serves"},
+    {"name": "weapon", "version": "2", "state": "UNAVAILABLE", "reason": "shadow"},
 ]
+CHANGED = {"name": "weapon", "version": "3", "shadow": None, "edition": 4}
 LOAD = {"parameters": {"version": "3"}}
 UNLOAD = {"parameters": {"shadow": True}}

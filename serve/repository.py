@@ -1,5 +1,7 @@
-"""Which heads serve, and how that changes while they do: read and verified, compiled and tried, then put in place between
-two batches. Whatever goes wrong before that leaves what serves as it is.
+"""Which heads serve, and how that changes while they do.
+
+A head is read and verified, compiled and tried, and then put in place between two batches. Whatever goes wrong before
+that leaves what serves as it is.
 
 A change by `load` and `unload` is this process's own; the bundle's lock file is what a new process begins with, and a
 changed lock file overrules them.
@@ -244,7 +246,7 @@ def _absent() -> Iterator[None]:
         raise Refusal(404, str(error)) from None
 
 
-def _versions(edition: Edition) -> dict[str, int | None]:
+def _versions(edition: Edition) -> dict[str, int]:
     shadows = {f"{name} (shadow)": card.version for name, card in edition.shadows.items()}
     return {name: card.version for name, card in edition.cards.items()} | shadows
 

@@ -48,19 +48,21 @@ class Statistics:
 
         Args:
             model: a class, or `ensemble`.
-            version: of the class's head, or the edition's number.
+            version: of the class's head, or the ensemble's.
             photos: of the request; counted where it succeeded.
             timing: of its slowest photo by stage; None where it failed before.
             ok: whether it was answered with scores.
-            seconds: all that the request took here from when its body was read.
+            seconds: all that the request took here since its body was read, if more than the stages.
         """
         entry = self._models.setdefault((model, version), _Model())
-        (entry.success if ok else entry.fail).add(seconds)
         if not ok or timing is None:
+            entry.fail.add(seconds)
             return
+        stages = timing.decode + timing.queue + timing.device
+        entry.success.add(max(seconds, stages))
         entry.photos += photos
         entry.last_ms = time.time_ns() // 1_000_000
-        rest = max(0.0, seconds - timing.decode - timing.queue - timing.device)
+        rest = max(seconds - stages, 0.0)
         for stage, spent in zip(STAGES, (timing.queue, timing.decode, timing.device, rest), strict=True):
             entry.stages[stage].add(spent)
 

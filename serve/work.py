@@ -1,4 +1,4 @@
-"""What a decoding process runs. Hostile bytes are opened here, where a crash, a leak or an endless loop costs one process.
+"""What a decoding process runs: hostile bytes are opened where a crash or an endless loop costs one small process.
 
 Started as `python -m serve.work HANDLE BYTES`; it answers one task after the other until its pipe closes.
 """

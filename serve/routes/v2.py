@@ -1,7 +1,7 @@
 """The routes of the Open Inference Protocol, version 2, and of those of Triton's extensions that its clients call.
 
-A model is a class that decides, its version that of its head; `ensemble` is all of them, its version the edition's
-number. `GET /v2/models/stats` is everybody's, so that a class of that name has no metadata.
+A model is a class that decides, its version that of its head; `ensemble` is all of them, always version 1. `GET
+/v2/models/stats` is everybody's, so that a class of that name has no metadata.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from serve import oip
 from serve.body import read_body
 from serve.edition import Edition
 from serve.errors import Refusal
+from serve.gone import unless_gone
 from serve.service import Answer, Service
 
 VERSION = library_versions().get("prohibit-jax", "0")
@@ -47,7 +48,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"live": True, "ready": fit}, 200 if fit else 503)
 
 
-async def model(request: Request) -> Response:
+async def model_metadata(request: Request) -> Response:
     """A model's inputs and outputs."""
     return JSONResponse(oip.model_metadata(*_described(request)))
 
@@ -82,7 +83,7 @@ async def infer(request: Request) -> Response:
         body = await read_body(request, service.settings.limits)
         began = time.monotonic()
         wanted = await _parse(service, request.headers.get(oip.HEADER), body, model)
-        answer = await service.score(wanted.photos, wanted.timeout_ms)
+        answer = await unless_gone(request, service.score(wanted.photos, wanted.timeout_ms))
         # Heads may have been swapped since: what is said is who has scored.
         model, version = _served(request, answer.edition)
         content, length = oip.encode_infer(wanted, _result(answer, model, version))
@@ -100,7 +101,7 @@ async def index(request: Request) -> Response:
     service = _service(request)
     only_ready = oip.parse_index(await read_body(request, service.settings.limits))
     entries = [asdict(entry) | {"version": str(entry.version)} for entry in await service.repository.index()]
-    ensemble = {"name": oip.ENSEMBLE, "version": str(service.repository.edition.number), "state": "READY", "reason": ""}
+    ensemble = {"name": oip.ENSEMBLE, "version": oip.ENSEMBLE_VERSION, "state": "READY", "reason": ""}
     return JSONResponse([entry for entry in (*entries, ensemble) if entry["state"] == "READY" or not only_ready])
 
 
@@ -131,7 +132,8 @@ def _service(request: Request) -> Service:
 
 def _models(edition: Edition) -> list[tuple[str, str]]:
     """Name and version of every model that serves."""
-    return [*((name, str(card.version)) for name, card in edition.cards.items()), (oip.ENSEMBLE, str(edition.number))]
+    heads = ((name, str(card.version)) for name, card in edition.cards.items())
+    return [*heads, (oip.ENSEMBLE, oip.ENSEMBLE_VERSION)]
 
 
 def _served(request: Request, edition: Edition) -> tuple[str, str]:
@@ -219,7 +221,7 @@ ROUTES = [
     Route("/v2/health/live", live, methods=["GET"]),
     Route("/v2/health/ready", ready, methods=["GET"]),
     Route("/v2/models/stats", statistics, methods=["GET"]),
-    *_of_model("", model),
+    *_of_model("", model_metadata),
     *_of_model("/ready", model_ready),
     *_of_model("/config", model_config),
     *_of_model("/stats", statistics),

@@ -117,6 +117,25 @@ def test_adding_a_class_changes_no_other_column(scorer: Scorer) -> None:
             program.warm(BATCHES)
 
 
+def test_removing_a_class_changes_no_other_column_and_compiles_nothing(scorer: Scorer) -> None:
+    images = photos(4)
+    before = scorer(images)
+    with compiles() as events:
+        two = scorer.remove("cash")
+        after = two(images)
+        again = two.add(head("cash", 1))
+        whole = again(images)
+    assert events == []
+    assert (two.classes, again.classes) == (("weapon", "blade"), ("weapon", "blade", "cash"))
+    np.testing.assert_array_equal(after, before[:, [0, 2]])
+    np.testing.assert_array_equal(whole, before[:, [0, 2, 1]])
+    np.testing.assert_array_equal(scorer(images), before)
+    with pytest.raises(InputError, match="not among weapon, blade"):
+        two.remove("cash")
+    with pytest.raises(InputError, match="the only one"):
+        two.remove("weapon").remove("blade")
+
+
 def test_a_replaced_head_must_be_of_a_class_that_is_there(scorer: Scorer) -> None:
     with pytest.raises(InputError, match="not among weapon, cash, blade; use add"):
         scorer.replace(head("wildlife", 1))

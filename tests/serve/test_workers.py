@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prohibit_jax.images.decode import ImageError, Limits
+from prohibit_jax.images.resize import load, resize
+from prohibit_jax.types import InputError
+from serve import work
+from serve.workers import Workers
+from tests.serve.conftest import jpeg
+
+ALLOWANCE = 2**30
+
+
+def run(story: Any, seconds: float = 20.0) -> list[str]:
+    """Runs story(workers) with two workers; what was said of deaths."""
+    deaths: list[str] = []
+
+    async def whole() -> None:
+        workers = Workers(2, seconds, ALLOWANCE, deaths.append)
+        await workers.start()
+        try:
+            await story(workers)
+        finally:
+            workers.stop()
+
+    asyncio.run(whole())
+    return deaths
+
+
+def die_once(path: str) -> str:
+    """Kills its process the first time."""
+    if not os.path.exists(path):
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hog(bytes_: int) -> int:
+    return len(bytearray(bytes_))
+
+
+def unpicklable() -> None:
+    class LocalError(Exception):
+        pass
+
+    raise LocalError("nobody knows me")
+
+
+def test_photos_are_prepared_as_everywhere_else() -> None:
+    data = jpeg(1, 80)
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+
+    async def story(workers: Workers) -> None:
+        found, seconds = await workers.run(work.prepare, data, (32, 48), Limits())
+        assert seconds > 0
+        assert all((found[size] == load(data, size)).all() for size in (32, 48))
+        found, _ = await workers.run(work.prepare, pixels, (32, 80), Limits())
+        assert (found[32] == resize(pixels, 32)).all()
+        assert (found[80] == pixels).all()
+        with pytest.raises(ImageError, match="not a JPEG"):
+            await workers.run(work.prepare, b"nonsense", (32,), Limits())
+        with pytest.raises(ImageError, match="more than the limit"):
+            await workers.run(work.prepare, data, (32,), Limits(pixels=100))
+
+    assert run(story) == []
+
+
+def test_a_worker_that_dies_is_replaced_and_its_work_done_again(tmp_path: Path) -> None:
+    async def story(workers: Workers) -> None:
+        assert await workers.run(die_once, str(tmp_path / "died")) == "alive"
+        pids = {await workers.run(os.getpid) for _ in range(20)}
+        assert len(pids) <= 2
+
+    assert run(story) == ["died"]
+
+
+def test_what_kills_every_worker_is_refused_and_the_next_is_served() -> None:
+    async def story(workers: Workers) -> None:
+        with pytest.raises(ImageError, match="ended the process"):
+            await workers.run(die)
+        assert await workers.run(abs, -1) == 1
+
+    assert run(story) == ["died", "died"]
+
+
+def test_what_takes_too_long_is_ended() -> None:
+    async def story(workers: Workers) -> None:
+        with pytest.raises(ImageError, match="took more than"):
+            await workers.run(time.sleep, 60)
+        assert await workers.run(abs, -1) == 1
+
+    assert run(story, seconds=0.5) == ["stuck"]
+
+
+def test_memory_is_bounded_and_given_back() -> None:
+    async def story(workers: Workers) -> None:
+        with pytest.raises(ImageError, match="more memory"):
+            await workers.run(hog, 2 * ALLOWANCE)
+        assert await workers.run(hog, 2**20) == 2**20
+
+    assert run(story) == []
+
+
+def test_exceptions_arrive_whatever_they_are() -> None:
+    async def story(workers: Workers) -> None:
+        with pytest.raises(RuntimeError, match="LocalError: nobody knows me"):
+            await workers.run(unpicklable)
+        with pytest.raises(InputError, match="class '!'"):
+            await workers.run(_refuse)
+
+    assert run(story) == []
+
+
+def _refuse() -> None:
+    raise InputError("class '!': no")
+
+
+def test_workers_end_with_the_service() -> None:
+    pids: list[int] = []
+
+    async def story(workers: Workers) -> None:
+        tasks: list[Coroutine[Any, Any, int]] = [workers.run(os.getpid) for _ in range(10)]
+        pids.extend(await asyncio.gather(*tasks))
+
+    run(story)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
