@@ -23,8 +23,16 @@ install: .venv/installed
 demo: .venv/installed
 	$(BIN)/launch demo
 
-test: .venv/installed
+test: .venv/installed .venv/clients/installed
 	$(BIN)/python -m pytest
+
+# The clients that the service is tested with want other versions of what we use, so they live apart.
+.venv/clients/installed: constraints/clients.txt .venv/installed
+	@echo "Installing the test clients into .venv/clients; half a minute, once"
+	$(BIN)/python -m venv --clear .venv/clients
+	.venv/clients/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< \
+		'tritonclient[http]' kserve schemathesis
+	@touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,9 +32,13 @@ from serve.edition import SHADOW, Edition, as_shadow
 from serve.errors import Refusal
 from serve.log import log
 from serve.metrics import Metrics
+from serve.settings import ServiceConfig
 
 NICENESS = 10
 """Of the thread that changes heads: photos go first."""
+
+RESERVED = ("ensemble", "stats")
+"""What no class that serves may be named: the protocol's routes have other uses for these."""
 
 Action = Literal["load", "unload", "shadow", "reload"]
 
@@ -55,8 +60,7 @@ class Repository:
         self,
         store: Store,
         bundle: str,
-        batch_sizes: tuple[int, ...],
-        spare: int,
+        config: ServiceConfig,
         metrics: Metrics,
         changed: Callable[[Edition], None],
     ) -> None:
@@ -64,15 +68,13 @@ class Repository:
         Args:
             store: that has the bundle.
             bundle: its name.
-            batch_sizes: numbers of photos to compile for.
-            spare: classes and shadows that can be added without compiling.
+            config: what the scorer is compiled for.
             metrics: are told of changes.
             changed: is called with each new edition, on the event loop.
         """
         self._store = store
         self._bundle = bundle
-        self._batch_sizes = batch_sizes
-        self._spare = spare
+        self._config = config
         self._metrics = metrics
         self._changed = changed
         self._edition: Edition | None = None
@@ -137,8 +139,9 @@ class Repository:
         except (InputError, Refusal) as error:
             known = name if self._edition and name in {*self._edition.cards, *self._edition.shadows} else ""
             self._metrics.swaps.labels(known, action, "refused").inc()
-            log("refused", 30, action=action, name=name, error=str(error))
-            raise error if isinstance(error, Refusal) else Refusal(409, str(error)) from None
+            log("refused", logging.WARNING, action=action, name=name, error=str(error))
+            status = error.status if isinstance(error, Refusal) else 409
+            raise Refusal(status, str(error).replace(str(self._store.root), "store")) from None
         if edition is not self._edition:
             self._put(edition)
         self._metrics.swaps.labels(name, action, "done").inc()
@@ -162,13 +165,23 @@ class Repository:
 
     def _open(self) -> Edition:
         self._seen = self._fingerprint()
-        scorer = load_scorer(self._bundle, self._store, self._batch_sizes, spare=self._spare)
+        _check_names(read_bundle(self._store, self._bundle).classes)
+        config = self._config
+        scorer = load_scorer(
+            self._bundle,
+            self._store,
+            config.batch_sizes,
+            spare=config.spare,
+            compiler=config.compiler,
+            precision=config.precision,
+        )
         _try(scorer)
         return Edition(1, scorer)
 
     def _load(self, name: str, version: int | None, shadow: bool) -> Scorer:
         with _absent():
             ref = self._store.resolve(HeadRef(name, version))
+        _check_names((name,))
         scorer, head = self.edition.scorer, self._store.read_head(ref)
         if shadow:
             return _placed(scorer, as_shadow(head))
@@ -194,6 +207,7 @@ class Repository:
         self._seen = self._fingerprint()
         edition = self.edition
         scorer, bundle = edition.scorer, read_bundle(self._store, self._bundle)
+        _check_names(bundle.classes)
         heads = [
             self._store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256)
             for pin in bundle.pins
@@ -224,6 +238,12 @@ class Repository:
                 reason = "shadow" if shadows.get(name) == version and not ready else ""
                 entries.append(IndexEntry(name, version, "READY" if ready else "UNAVAILABLE", reason))
         return entries
+
+
+def _check_names(classes: Sequence[str]) -> None:
+    for name in classes:
+        if name in RESERVED:
+            raise InputError(f"class {name}: a class of this name cannot be served; train it under another")
 
 
 def _placed(scorer: Scorer, head: Head) -> Scorer:

@@ -136,6 +136,7 @@ def _bound(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(BACKLOG)  # from here on clients wait, and are not refused
     except OSError as error:
         bound.close()
         raise InputError(f"--host {host} --port {port}: {error.strerror or error}; choose another") from None

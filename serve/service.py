@@ -6,6 +6,7 @@ What a request of photos goes through: admission, a decoding process each, the d
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from serve.statistics import Statistics
 from serve.workers import Death, Workers
 
 T = TypeVar("T")
+Given = bytes | np.ndarray | ImageError
+"""A photo: a file, its pixels as uint8 [h, w, 3], or why there is none."""
+
 BYTES_A_PIXEL = 24
 """Of memory that decoding takes at most."""
 REHEARSALS = 3
@@ -67,9 +71,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.statistics = Statistics()
-        self.repository = Repository(
-            store, bundle, config.batch_sizes, config.spare, self.metrics, self._edition_changed
-        )
+        self.repository = Repository(store, bundle, config, self.metrics, self._edition_changed)
         self.draining = False
         self._limits = Limits(limits.photo_bytes, limits.pixels)
         allowance = BYTES_A_PIXEL * limits.pixels + 8 * limits.body
@@ -106,10 +108,16 @@ class Service:
         alone = self.batcher.pace.alone(1)
         log("ready", bundle=edition.bundle, classes=len(edition.classes), photo_ms=round(1e3 * alone, 1))
         if alone > self._budget:
-            log("slow", 30, hint="one photo takes longer than service.budget_ms even when nothing else goes on")
+            log(
+                "slow",
+                logging.WARNING,
+                hint="one photo takes longer than service.budget_ms even when nothing else goes on",
+            )
 
     async def stop(self) -> None:
-        """Ends what `start` began; requests in flight are the caller's to wait for."""
+        """Ends what `start` began, as far as it came; requests in flight are the caller's to wait for."""
+        if self._started:
+            self.metrics.unlisten()
         self._started = False
         self.metrics.ready.set(0)
         for task in self._tasks:
@@ -120,7 +128,6 @@ class Service:
         self._workers.stop()
         await asyncio.to_thread(self.repository.stop)
         await asyncio.to_thread(self.batcher.stop)
-        self.metrics.unlisten()
 
     def drain(self) -> None:
         """Tells load balancers, by `ready`, to send requests elsewhere; those that come are still served."""
@@ -135,8 +142,8 @@ class Service:
                 raise Refusal(503, "starting: the heads are being loaded", {"Retry-After": "2"})
             self.batcher.check(self._budget)
 
-    async def score(self, photos: Sequence[bytes | np.ndarray], budget_ms: float | None = None) -> Answer:
-        """Scores a request's photos, each a file's bytes or pixels, uint8 [h, w, 3], all by one edition.
+    async def score(self, photos: Sequence[Given], budget_ms: float | None = None) -> Answer:
+        """Scores a request's photos, all by one edition.
 
         Args:
             photos: of the request.
@@ -164,9 +171,10 @@ class Service:
         except ImageError as error:
             raise Refusal(413, f"the request {error}") from None
 
-    async def _one(
-        self, edition: Edition, photo: bytes | np.ndarray, admission: Admission
-    ) -> tuple[Scored | ImageError, float]:
+    async def _one(self, edition: Edition, photo: Given, admission: Admission) -> tuple[Scored | ImageError, float]:
+        if isinstance(photo, ImageError):
+            admission.photos -= 1
+            return photo, 0.0
         began = monotonic()
         self.metrics.decoding_photos.inc()
         try:
@@ -233,7 +241,7 @@ class Service:
 
     def _worker_died(self, cause: Death) -> None:
         self.metrics.worker_deaths.labels(cause).inc()
-        log("worker", 30, cause=cause, hint="a decoding process was replaced")
+        log("worker", logging.WARNING, cause=cause, hint="a decoding process was replaced")
 
     @contextmanager
     def _counted(self, photos: int) -> Iterator[None]:

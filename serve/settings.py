@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from prohibit_jax.config import Count, Positive, Section, load_settings
+from prohibit_jax.score.engine import Compiler, Precision
 
 
 class ServiceConfig(Section):
@@ -18,6 +19,8 @@ class ServiceConfig(Section):
     batch_sizes: tuple[Count, ...] = (1, 5, 32)
     queue: Count = 256
     spare: Annotated[int, Field(ge=0)] = 4
+    compiler: Compiler = "auto"
+    precision: Precision = "float32"
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     work_seconds: Positive = 10.0
     watch_seconds: Positive = 2.0

@@ -51,3 +51,12 @@ DRAFT_LOGIT = 0.015
 
 DRAFT_SCORE = 0.01
 """Of a probability, the same."""
+
+BATCHED_SCORE = 1e-4
+"""Of a probability, the same photo in a batch of another size: another program, which adds in another order."""
+
+SERVICE_MEMORY = 64 * 2**20
+"""Bytes that a service may have more after the same uploads again: allocators keep what fits badly."""
+
+SERVED_SCORE = 1e-5
+"""Of a probability, from the service against the scorer at hand: batches of another size add in another order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any
@@ -16,7 +17,7 @@ from prohibit_jax.score.bands import Band, band
 from serve.body import photos_of_form, read_body
 from serve.errors import Refusal
 from serve.gone import unless_gone
-from serve.service import Answer, Service
+from serve.service import Answer, Given, Service
 
 SEVERITY: tuple[Band, ...] = ("pass", "review", "block")
 
@@ -67,13 +68,14 @@ def _budget(request: Request) -> float | None:
     return budget
 
 
-async def _photos(request: Request, body: bytes) -> list[tuple[str, bytes]]:
+async def _photos(request: Request, body: bytes) -> list[tuple[str, Given]]:
     """The request's photos, each with the name that it was sent under."""
     kind = request.headers.get("content-type", "")
     limits = request.app.state.service.settings.limits
     media = kind.partition(";")[0].strip().lower()
+    photos: list[tuple[str, Given]]
     if media == "multipart/form-data":
-        photos = await photos_of_form(kind, body, limits)
+        photos = [*await photos_of_form(kind, body, limits)]
     elif media == "application/json":
         photos = await _fetched(request, body)
     else:
@@ -85,8 +87,8 @@ async def _photos(request: Request, body: bytes) -> list[tuple[str, bytes]]:
     return photos
 
 
-async def _fetched(request: Request, body: bytes) -> list[tuple[str, bytes]]:
-    fetcher, limits = request.app.state.fetcher, request.app.state.service.settings.limits
+async def _fetched(request: Request, body: bytes) -> list[tuple[str, Given]]:
+    fetch, limits = request.app.state.fetcher, request.app.state.service.settings.limits
     if not request.app.state.service.settings.fetch.hosts:
         raise Refusal(415, "photos by address are switched off; send the photo itself")
     try:
@@ -98,7 +100,14 @@ async def _fetched(request: Request, body: bytes) -> list[tuple[str, bytes]]:
         raise Refusal(400, 'body: send {"urls": ["https://…", …]}')
     if len(urls) > limits.photos:
         raise Refusal(413, f"{len(urls)} photos; a request may have {limits.photos}")
-    return [(url, await fetcher(url)) for url in urls]
+
+    async def photo(url: str) -> tuple[str, Given]:
+        try:
+            return url, await fetch(url)
+        except Refusal as refusal:
+            return url, ImageError("fetch", refusal.text)
+
+    return await unless_gone(request, asyncio.gather(*map(photo, urls)))
 
 
 def _photo(answer: Answer, row: int, name: str) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from serve.edition import Edition
 from serve.errors import Refusal
 from serve.metrics import Metrics
 from serve.repository import IndexEntry, Repository
+from serve.settings import ServiceConfig
 from tests.bundle import twin
 
 Story = Callable[[Repository], Awaitable[None]]
 PHOTOS = twin.photos(3)
+CONFIG = ServiceConfig(batch_sizes=(1, 4), spare=2)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def run(store: Store, story: Story) -> tuple[Metrics, list[Edition]]:
     metrics, editions = Metrics(), []
 
     async def whole() -> None:
-        repository = Repository(store, "prod", (1, 4), 2, metrics, editions.append)
+        repository = Repository(store, "prod", CONFIG, metrics, editions.append)
         await repository.open()
         try:
             await story(repository)
@@ -222,7 +224,7 @@ def test_the_index_names_every_head_of_the_store(store: Store) -> None:
 
 
 def test_nothing_serves_before_the_bundle_is_loaded(store: Store) -> None:
-    repository = Repository(store, "prod", (1,), 0, Metrics(), lambda edition: None)
+    repository = Repository(store, "prod", CONFIG, Metrics(), lambda edition: None)
     with pytest.raises(Refusal) as caught:
         _ = repository.edition
     assert caught.value.status == 503
