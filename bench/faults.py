@@ -3,7 +3,7 @@
     python -m bench.faults --json --out bench/results/faults.json
 
 Every service is a process of its own with tiny heads. The full disk needs the right to mount one, and the clock that
-jumps Debian's package `faketime`; without them, those two rows say so.
+jumps a C compiler; without them, those two rows say so.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -31,10 +33,52 @@ from prohibit_jax.bench.report import about, publish
 from prohibit_jax.bundle.store import Store
 
 WORKER = "serve.work"  # in the command line of a decoding process
-FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
 DAY = 86_400
 SETTINGS = ("service.budget_ms=2000", "service.drain_seconds=1", "service.watch_seconds=0.5", "service.work_seconds=2")
 EVENTS = ("worker", "refused", "swap", "signal", "stopped", "error")
+
+# The wall clock of whoever loads this is off by as many seconds as a file says; the monotonic one is left alone. A wait
+# whose end is on the wall clock suffers more than from a real jump, which moves the kernel's clock along. libfaketime
+# does the same, but a look at its clock costs so much that threads which spin on it take all the time.
+CLOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+
+static int (*look)(clockid_t, struct timespec *);
+static const volatile long *offset;
+
+__attribute__((constructor)) static void begin(void) {
+    offset = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, open(getenv("CLOCK_OFFSET"), O_RDONLY), 0);
+    look = dlsym(RTLD_NEXT, "clock_gettime");
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    if (!look) begin();
+    int code = look(clock, now);
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) now->tv_sec += *offset;
+    return code;
+}
+
+int gettimeofday(struct timeval *now, void *zone) {
+    struct timespec exact;
+    int code = clock_gettime(CLOCK_REALTIME, &exact);
+    now->tv_sec = exact.tv_sec;
+    now->tv_usec = exact.tv_nsec / 1000;
+    return code;
+}
+
+time_t time(time_t *now) {
+    struct timespec exact;
+    clock_gettime(CLOCK_REALTIME, &exact);
+    if (now) *now = exact.tv_sec;
+    return exact.tv_sec;
+}
+"""
 
 Fault = Callable[["Scene"], Awaitable[str]]
 
@@ -47,7 +91,7 @@ class Scene:
     store: Store
     client: Client
     seconds: float
-    clock: Path  # what libfaketime reads
+    clock: Path  # that says how far off the wall clock is
 
     async def version(self) -> int:
         """Which head of the class that changes serves."""
@@ -65,15 +109,23 @@ async def nothing(scene: Scene) -> str:
 
 
 async def worker_killed(scene: Scene) -> str:
-    """SIGKILL to every decoding process, three times."""
+    """SIGKILL to a decoding process, six times."""
+    for number in range(6):
+        workers = scene.workers()
+        os.kill(workers[number % len(workers)], signal.SIGKILL)
+        await asyncio.sleep(scene.seconds / 8)
+    return f"6 killed, {len(scene.workers())} at work"
+
+
+async def workers_killed(scene: Scene) -> str:
+    """SIGKILL to all decoding processes at once, three times."""
     killed = 0
     for _ in range(3):
         for pid in scene.workers():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
         await asyncio.sleep(scene.seconds / 4)
-    return f"{killed} processes killed, {len(scene.workers())} at work"
+    return f"{killed} killed, {len(scene.workers())} at work"
 
 
 async def worker_stuck(scene: Scene) -> str:
@@ -144,7 +196,7 @@ async def damaged_head(scene: Scene) -> str:
 async def clock_jumps(scene: Scene) -> str:
     """The wall clock goes a day ahead, two back, and home."""
     for offset in (DAY, -DAY, 0):
-        scene.clock.write_text(f"{offset:+d}")
+        set_clock(scene.clock, offset)
         await asyncio.sleep(scene.seconds / 4)
     days = {entry["time"][:10] for entry in scene.child.events("request")}
     return f"the log has requests of {len(days)} days"
@@ -152,7 +204,8 @@ async def clock_jumps(scene: Scene) -> str:
 
 FAULTS: dict[str, Fault] = {
     "nothing": nothing,
-    "decoding processes killed": worker_killed,
+    "a decoding process killed": worker_killed,
+    "all of them killed at once": workers_killed,
     "a decoding process stopped": worker_stuck,
     "server killed": server_killed,
     "SIGTERM": terminated,
@@ -190,7 +243,7 @@ def main() -> None:
 def row(folder: Path, store: Store, fault: str, rate: float, seconds: float) -> dict[str, Any]:
     """One fault on a service of its own."""
     clock = folder / "clock"
-    clock.write_text("+0")
+    set_clock(clock, 0)
     with circumstances(folder, fault, clock) as (log, environment):
         if environment is None:
             return {"skipped": log}
@@ -209,17 +262,27 @@ def circumstances(folder: Path, fault: str, clock: Path) -> Iterator[tuple[str, 
             here = {"TMPDIR": str(full), "PROHIBIT_CACHE": str(full / "cache"), "HOME": str(full)} if full else None
             yield "/dev/full" if full else "a disk cannot be mounted here", here
     elif fault.startswith("wall clock"):
-        found = sorted(Path("/").glob(FAKETIME.lstrip("/")))
-        preloaded = {
-            "LD_PRELOAD": str(found[0]) if found else "",
-            "FAKETIME_TIMESTAMP_FILE": str(clock),
-            "FAKETIME_CACHE_DURATION": "1",  # seconds; reading the file at every look would take all the time
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DISABLE_SHM": "1",
-        }
-        yield (str(folder / "log"), preloaded) if found else ("faketime is not installed", None)
+        library = compiled(folder / "clock.so")
+        here = {"LD_PRELOAD": str(library), "CLOCK_OFFSET": str(clock)} if library else None
+        yield str(folder / "log") if library else "there is no C compiler", here
     else:
         yield str(folder / "log"), {}
+
+
+def set_clock(file: Path, offset: int) -> None:
+    """Writes in place, since the file is mapped."""
+    with file.open("r+b" if file.exists() else "wb") as out:
+        out.write(offset.to_bytes(8, sys.byteorder, signed=True))
+
+
+def compiled(library: Path) -> Path | None:
+    """`CLOCK` as a library to preload; None where nothing compiles it."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        return None
+    command = [compiler, "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library), "-ldl"]
+    subprocess.run(command, input=CLOCK.encode(), check=True)
+    return library
 
 
 @contextmanager

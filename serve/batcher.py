@@ -81,7 +81,7 @@ class Batcher:
     @property
     def photos(self) -> int:
         """That were let in and are not scored yet."""
-        return sum(admission.photos for admission in self._admitted)
+        return sum([admission.photos for admission in self._admitted])
 
     @property
     def running(self) -> float:
@@ -115,12 +115,12 @@ class Batcher:
         if before + photos > self._room:
             self._shed("queue", photos, before)
         admission = Admission(now + max(budget, PATIENCE * self.pace.alone(photos)), photos)
-        ahead, decoding = 0, before - len(self._waiting) + photos
-        busy = max(self._ends - now, 0.0)
-        for other in sorted((*self._admitted, admission), key=lambda other: other.deadline):
-            ahead += other.photos
-            ready = now + max(self.pace.decoding(decoding), busy) + self.pace.drain(ahead)
-            if other.deadline >= admission.deadline and ready > other.deadline:
+        start = now + max(self.pace.decoding(before - len(self._waiting) + photos), self._ends - now)
+        later = sorted((other for other in self._admitted if other.deadline > admission.deadline), key=_deadline)
+        ahead = before - sum(other.photos for other in later)
+        for one in (admission, *later):
+            ahead += one.photos
+            if start + self.pace.drain(ahead) > one.deadline:
                 self._shed("budget", photos, before)
         return admission
 
@@ -212,6 +212,10 @@ class Batcher:
         self._metrics.shed.labels(cause).inc(photos)
         wait = max(ceil(self.pace.drain(before)), 1)
         raise Refusal(503, f"too busy; try again in {wait} s", {"Retry-After": str(wait)})
+
+
+def _deadline(admission: Admission) -> float:
+    return admission.deadline
 
 
 def _run(edition: Edition, batch: list[_Ticket]) -> Scores:

@@ -101,12 +101,7 @@ class _Form:
         self.ended = False
 
     def photos(self, body: bytes) -> list[tuple[str, bytes]]:
-        delimiter = b"\r\n--" + self.boundary
-        # The parser goes byte by byte, in Python, through what follows a boundary: there must be little of that.
-        if body.count(delimiter) > self.limits.photos + 1:  # between parts, the last, a first after CRLF
-            raise self._too_many()
-        if delimiter + b" " in body or delimiter + b"\t" in body:
-            raise Refusal(400, f"{FORM}: blanks after a boundary")
+        self._look(body)
         events = ("part_begin", "header_begin", "header_field", "header_value", "header_end", "headers_finished")
         callbacks = {f"on_{event}": getattr(self, f"_{event}") for event in (*events, "part_data", "part_end", "end")}
         try:
@@ -118,6 +113,18 @@ class _Form:
         if not self.found:
             raise Refusal(400, f'the form holds no photo: send each as "{NAMES[0]}" or "{NAMES[1]}"')
         return self.found
+
+    def _look(self, body: bytes) -> None:
+        """Refuses what follows a boundary where it is much: the parser goes through it byte by byte, in Python."""
+        delimiter = b"\r\n--" + self.boundary
+        count, at = 0, body.find(delimiter)
+        while at >= 0:
+            count += 1
+            if count > self.limits.photos + 1:  # between parts, the last, a first after CRLF
+                raise self._too_many()
+            if body[at + len(delimiter) : at + len(delimiter) + 1] in (b" ", b"\t"):
+                raise Refusal(400, f"{FORM}: blanks after a boundary")
+            at = body.find(delimiter, at + 1)
 
     def _part_begin(self) -> None:
         if len(self.found) >= self.limits.photos:

@@ -171,7 +171,7 @@ A request that could not be answered within its budget is refused at once, with 
 
 def _photos(limits: LimitsConfig, fetch: FetchConfig) -> Json:
     """The bodies of a request to score, by media type."""
-    files = _array(_bytes("A photo's file."), "Photos under this name.", minItems=1, maxItems=limits.photos)
+    files = _array(_bytes("A photo's file."), "Photos under this name.", maxItems=limits.photos)
     form = _record("One photo or several, under either name.", file=files, files=files)
     form["required"] = []
     form["anyOf"] = [{"required": ["file"]}, {"required": ["files"]}]
@@ -343,6 +343,8 @@ def _schemas(limits: LimitsConfig) -> Json:
     dimensions: Json = {"name": _text(), "data_type": _text("As TYPE_FP32."), "dims": _array(_whole())}
     parameters = {"type": "object", "description": "`binary_data_size`: bytes of this tensor after the JSON."}
     shadow = {"type": "boolean", "default": False, "description": "The candidate, not the head that decides."}
+    load = _record(optional=("version", "shadow"), version=_versions(), shadow=shadow)
+    unload = _record(optional=("shadow", "unload_dependents"), shadow=shadow, unload_dependents={"type": "boolean"})
     return {
         "Error": _record("A refusal.", error=_text("One line.")),
         "Scores": _record(
@@ -455,7 +457,7 @@ def _schemas(limits: LimitsConfig) -> Json:
             outputs=_array(_record(optional=("data", "parameters"), **tensor, data=_array({}), parameters=parameters)),
         ),
         "IndexRequest": _record(
-            optional=("ready",), ready={"type": "boolean", "description": "Only those that serve."}
+            optional=("ready",), ready={"type": ["boolean", "null"], "description": "Only those that serve."}
         ),
         "Index": _array(
             _record(name=_text("A class."), version=_text(), state={"enum": ["READY", "UNAVAILABLE"]}, reason=_text())
@@ -467,16 +469,8 @@ def _schemas(limits: LimitsConfig) -> Json:
             shadow=_nullable(_text("Of the candidate beside it.")),
             edition=_whole("Counts up with every change.", minimum=1),
         ),
-        "LoadRequest": _record(
-            optional=("parameters",),
-            parameters=_record(optional=("version", "shadow"), version=_versions(), shadow=shadow),
-        ),
-        "UnloadRequest": _record(
-            optional=("parameters",),
-            parameters=_record(
-                optional=("shadow", "unload_dependents"), shadow=shadow, unload_dependents={"type": "boolean"}
-            ),
-        ),
+        "LoadRequest": _record(optional=("parameters",), parameters=_nullable(load)),
+        "UnloadRequest": _record(optional=("parameters",), parameters=_nullable(unload)),
     }
 
 

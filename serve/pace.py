@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 MEMORY = 0.1
 """Weight of the newest measurement."""
@@ -41,10 +42,15 @@ class Pace:
         self.batches = {size: Duration() for size in sorted(batch_sizes)}
         self.decode = Duration()
         self._workers = workers
+        self._largest = max(batch_sizes)
+        self._drains = [0.0] * (self._largest + 1)
 
     def observe(self, photos: int, seconds: float) -> None:
         """Learns what a batch took."""
         self.batches[self._holding(photos)].observe(seconds)
+        for count in range(1, self._largest + 1):
+            batch = self.choose(count, inf)
+            self._drains[count] = self.batch(batch) + self._drains[count - batch]
 
     def batch(self, photos: int) -> float:
         """Seconds for a batch of so many photos."""
@@ -53,20 +59,17 @@ class Pace:
     def choose(self, waiting: int, seconds: float) -> int:
         """How many of the waiting photos to score next: the size that gets most of them done a second, among those
         that take at most `seconds`, or the smallest where none does."""
-        sizes = [size for size in self.batches if self.batches[size].promised <= seconds] or [min(self.batches)]
-        best = max(sizes, key=lambda size: min(size, waiting) / max(self.batches[size].mean, 1e-9))
-        return min(best, waiting)
+        best, rate = min(next(iter(self.batches)), waiting), 0.0
+        for size, took in self.batches.items():
+            photos = min(size, waiting)
+            if took.promised <= seconds and photos > rate * took.mean:
+                best, rate = photos, photos / max(took.mean, 1e-9)
+        return best
 
     def drain(self, photos: int) -> float:
         """Seconds for so many photos on the device, one batch after the other."""
-        largest = max(self.batches)
-        whole, rest = divmod(photos, largest)
-        seconds = whole * self.batches[largest].promised
-        while rest:
-            batch = self.choose(rest, float("inf"))
-            seconds += self.batch(batch)
-            rest -= batch
-        return seconds
+        whole, rest = divmod(photos, self._largest)
+        return whole * self._drains[-1] + self._drains[rest]
 
     def decoding(self, photos: int) -> float:
         """Seconds for so many photos in the decoding processes."""

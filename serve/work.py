@@ -5,6 +5,7 @@ Started as `python -m serve.work HANDLE BYTES`; it answers one task after the ot
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
@@ -24,6 +25,10 @@ from serve.errors import Refusal
 
 TRIM = 256 * 2**20
 """A process that has grown by more than this many bytes for a task ends after it and is replaced."""
+
+
+NICENESS = 10
+"""The device goes first: decoded photos wait for it, and one of its threads that has to wait holds up all of them."""
 
 
 def prepare(photo: bytes | np.ndarray, sizes: Sequence[int], limits: Limits) -> tuple[dict[int, Photo], float]:
@@ -49,6 +54,7 @@ def main(handle: int, allowance: int) -> None:
         handle: of the pipe's end.
         allowance: bytes of memory that a task may take beyond what the process has now.
     """
+    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the service says when to end
     base = _pages(0)
     with suppress(ValueError, OSError):  # a lower limit is in force

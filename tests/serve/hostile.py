@@ -374,7 +374,7 @@ def shapes() -> Files:
     ramp = np.linspace(0, 65535, 4096).reshape(64, 64)
     for kind in ("PNG", "TIFF"):
         yield f"sixteen_bits.{ENDINGS[kind]}", encode(ramp.astype(np.uint16), kind)
-    yield "thirty_two_bits.tif", encode((ramp * 65536).astype(np.int32), "TIFF")
+    yield "thirty_two_bits.tif", encode((ramp * 32767).astype(np.int32), "TIFF")
     for name, values in (("nan", 0 * ramp + np.nan), ("infinite", 0 * ramp - np.inf), ("huge", 1e30 * ramp)):
         yield f"floats_{name}.tif", encode(values.astype(np.float32), "TIFF")
     for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB"):

@@ -1,0 +1,46 @@
+"""schemathesis over all of the document: no answer that the document does not have, and no 5xx but a 503."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from serve.openapi import document
+from serve.settings import ServeConfig
+from tests.serve.conftest import ADMIN_KEY, Start, tiny_store
+
+SCHEMATHESIS = Path(__file__).resolve().parents[2] / ".venv/clients/bin/schemathesis"
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+DATA_KEY = "a-data-key-for-tests"
+EXAMPLES = 40  # of an operation, in each phase
+OPERATIONS = sum(len(item.keys() & {"get", "post"}) for item in document(ServeConfig())["paths"].values())
+FETCHING = ("--set", 'fetch.hosts=["photos.invalid"]')
+pytestmark = pytest.mark.skipif(
+    not SCHEMATHESIS.exists(), reason="the environment of test clients is absent: make test installs it"
+)
+
+
+@pytest.mark.parametrize("key", [ADMIN_KEY, DATA_KEY], ids=["admin", "data"])
+def test_the_service_does_what_it_says(start: Start, tmp_path: Path, key: str) -> None:
+    options = ("--set", "service.budget_ms=60000", "--set", "service.batch_sizes=[1, 5]", "--set", "service.spare=8")
+    env = {"PROHIBIT_KEYS": DATA_KEY}
+    server = start(tiny_store(tmp_path / "store"), *options, *(FETCHING if key == DATA_KEY else ()), env=env)
+    done = subprocess.run(
+        [
+            *(SCHEMATHESIS, "--config-file", CONFIG, "--no-color", "run", f"{server.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {key}", "--checks", "all", "--max-examples", str(EXAMPLES)),
+            *("--generation-deterministic", "--request-timeout", "30", "--warnings", "off"),
+        ],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    assert f"Tested: {OPERATIONS}\n" in done.stdout
+    assert not [line for line in server.lines() if line["event"] == "error"]
