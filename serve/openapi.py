@@ -21,8 +21,8 @@ BINARY = "application/octet-stream"
 FORM = "multipart/form-data"
 IMAGE = "image/*"
 
-DATA: list[Json] = [{"data key": []}, {"admin key": []}]
-ADMIN: list[Json] = [{"admin key": []}]
+DATA: list[Json] = [{"data-key": []}, {"admin-key": []}]
+ADMIN: list[Json] = [{"admin-key": []}]
 
 ALWAYS = (400, 408, 431)
 """What any request may meet with, on whatever route."""
@@ -88,8 +88,8 @@ def document(settings: ServeConfig) -> Json:
             "schemas": _schemas(settings.limits),
             "responses": {f"Refusal{code}": _refusal(code, text) for code, text in REFUSALS.items()},
             "securitySchemes": {
-                "data key": _bearer("For scoring and for what is read. Where none is set, everybody may."),
-                "admin key": _bearer("For changing what serves. Where none is set, nobody may."),
+                "data-key": _bearer("For scoring and for what is read. Where none is set, everybody may."),
+                "admin-key": _bearer("For changing what serves. Where none is set, nobody may."),
             },
         },
     }

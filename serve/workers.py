@@ -47,7 +47,7 @@ class Workers:
             allowance: bytes of memory that a task may take.
             died: is told of each process that ended before it should, from another thread.
         """
-        self.count = count or os.cpu_count() or 1
+        self.count = count or len(os.sched_getaffinity(0))
         self._seconds = seconds
         self._allowance = allowance
         self._died = died

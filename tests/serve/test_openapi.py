@@ -140,12 +140,16 @@ def test_an_operation_is_whole(path: str, method: str) -> None:
         assert "requestBody" not in operation
 
 
+def test_components_have_names_that_may_be() -> None:
+    for components in API["components"].values():
+        assert all(re.fullmatch("[a-zA-Z0-9._-]+", name) for name in components)
+
+
 def test_every_reference_leads_somewhere() -> None:
     references = set(every(API, "$ref"))
     assert all(resolve(reference) for reference in references)
     for kind in ("schemas", "responses"):
         used = {reference.rsplit("/", 1)[1] for reference in references if f"/{kind}/" in reference}
-        # What is told only in words: the JSON before the bytes of a tensor.
         assert API["components"][kind].keys() == used, "nothing is left over"
     schemes = {name for requirement in every(API, "security") for choice in requirement for name in choice}
     assert schemes == API["components"]["securitySchemes"].keys()
@@ -195,8 +199,8 @@ def test_what_is_documented_is_there_and_the_reverse(tiny: Path) -> None:
 def test_keys_are_those_of_the_guard(path: str, method: str) -> None:
     security = API["paths"][path][method]["security"]
     named = {name for choice in security for name in choice}
-    keys = Keys(("data key",), ("admin key",))
-    for key in ("data key", "admin key"):
+    keys = Keys(("data-key",), ("admin-key",))
+    for key in ("data-key", "admin-key"):
         with nullcontext() if key in named or not security else pytest.raises(Refusal):
             keys.check(path, f"Bearer {key}")
     with pytest.raises(Refusal) if security else nullcontext():

@@ -103,7 +103,7 @@ def test_sigterm_drains(own: Server) -> None:
 
 def test_interrupting_ends_at_once_and_leaves_no_process(own: Server) -> None:
     children = workers(own)
-    assert len(children) == (os.cpu_count() or 1)
+    assert len(children) == len(os.sched_getaffinity(0))
     os.kill(own.pid, signal.SIGINT)
     assert own.process.wait(30) == 0
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
@@ -123,7 +123,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(own: Server) -> 
         for pid in workers(own):
             os.kill(pid, signal.SIGKILL)
         assert all(answer.result() == before for answer in answers)
-    eventually(lambda: len(workers(own)) == (os.cpu_count() or 1))
+    eventually(lambda: len(workers(own)) == len(os.sched_getaffinity(0)))
 
 
 def test_sighup_and_a_changed_lock_file_swap(own: Server) -> None:
