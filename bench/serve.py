@@ -41,7 +41,6 @@ from prohibit_jax.score.scorer import BATCH_SIZES
 
 PHASES = ("bare", "saturation", "steady", "overload", "swaps", "soak", "litserve")
 LADDER = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # clients at a time
-GAIN = 1.03  # what a step up the ladder must bring, or the one after it, to go on
 SHED = 0.01  # of the requests; from there on the service is past saturation
 GOALS = {"ratio": 0.9, "swap_p99": 1.25}
 LITSERVE = ((1, 0.0), (1, 0.01), (2, 0.0), (2, 0.01))  # processes that score, seconds for a batch to fill
@@ -210,14 +209,12 @@ async def serving(experiment: Experiment, child: Child, arguments: argparse.Name
 
 
 async def saturation(client: Client, requests: Sequence[bytes], each: int, seconds: float) -> dict[str, Any]:
-    """More and more clients at a time, until two steps brought nothing or requests are turned away; the best step."""
+    """More and more clients at a time, until requests are turned away; then the best number of them, for longer."""
     steps: list[dict[str, Any]] = []
     for connections in LADDER:
         run = await closed_loop(client, requests, connections, seconds / 3)
         steps.append({"connections": connections, **summary(run, each)})
-        done = [step["photos_per_second"] for step in steps]
-        turned_away = 1 - steps[-1]["statuses"].get("200", 0) / steps[-1]["requests"]
-        if turned_away > SHED or (len(done) > 2 and max(done[-2:]) < GAIN * done[-3]):
+        if 1 - steps[-1]["statuses"].get("200", 0) / steps[-1]["requests"] > SHED:
             break
     best = max(steps, key=lambda step: float(step["photos_per_second"]))
     run = await closed_loop(client, requests, best["connections"], seconds)

@@ -20,7 +20,7 @@ def create_app(service: Service, keys: Keys = Keys()) -> Starlette:  # noqa: B00
     """All routes. The service is started and stopped by whoever runs the application."""
     app = Starlette(
         routes=[*v1.ROUTES, *v2.ROUTES, *operations.ROUTES, *pages.ROUTES],
-        middleware=[Middleware(Guard, keys, service.metrics)],
+        middleware=[Middleware(Guard, keys, service.metrics, service.settings.limits.bodies)],
         exception_handlers={Refusal: _refused, InputError: _bad_input, HTTPException: _http},
     )
     app.router.redirect_slashes = False

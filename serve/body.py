@@ -45,7 +45,17 @@ async def read_body(request: Request, limits: LimitsConfig) -> bytes:
             body += chunk
     if encoding is None:
         return bytes(body)
-    return await asyncio.to_thread(inflate, body, encoding, limits.body)
+    inflated = await asyncio.to_thread(inflate, body, encoding, limits.body)
+    hold(request, len(inflated))
+    return inflated
+
+
+def hold(request: Request, size: int) -> None:
+    """Counts bytes that were made of a request's body among those that the service holds, where it has a guard.
+
+    Raises Refusal 503 where these are too many.
+    """
+    request.scope.get("hold", int)(size)
 
 
 def inflate(data: bytes | bytearray, encoding: str, limit: int) -> bytes:

@@ -28,6 +28,9 @@ HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9
 LENGTH = 8000
 """Characters of an address, as of a request's target."""
 
+AT_ONCE = 32
+"""Photos that are fetched at a time, for all requests."""
+
 PIECE = 8 * 2**10
 CHUNKS = 20_000
 """That an answer may come in. Each takes h11 some 20 µs on the event loop, however small, and a piece holds 1,300."""
@@ -86,11 +89,12 @@ class Fetcher:
         self.tls = ssl.create_default_context()
         # Looking up a name cannot be stopped: threads of its own, so that slow name servers hold up nothing else.
         self.threads = ThreadPoolExecutor(4, "resolve")
+        self.at_once = asyncio.Semaphore(AT_ONCE)
 
     async def __call__(self, url: str) -> bytes:
         target = self._target(url)
         try:
-            async with asyncio.timeout(self.config.seconds):
+            async with self.at_once, asyncio.timeout(self.config.seconds):
                 return await self._get(target, await self._address(target))
         except TimeoutError:
             reason = f"no photo within {self.config.seconds:g} seconds"

@@ -64,15 +64,26 @@ class Keys:
         given = authorization.removeprefix("Bearer ") if authorization.startswith("Bearer ") else ""
         if not given:
             raise Refusal(401, "send a key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
-        if not _among(given, self.admin if admin else (*self.data, *self.admin)):
-            raise Refusal(403, "this key does not open this route")
+        if not _among(given, (*self.data, *self.admin)):
+            raise Refusal(401, "this is no key of this service", {"WWW-Authenticate": "Bearer"})
+        if admin and not _among(given, self.admin):
+            raise Refusal(403, "this key scores; changing heads wants one of PROHIBIT_ADMIN_KEYS")
 
 
 class Guard:
     """Middleware around the routes."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics) -> None:
-        self.app, self._keys, self._metrics = app, keys, metrics
+    def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics, most: int) -> None:
+        """
+        Args:
+            app: the routes.
+            keys: that open them.
+            metrics: are told of each request.
+            most: bytes of bodies that are held at any time. Routes that make more of them, by inflating them, say so
+                by `scope["hold"](bytes)`.
+        """
+        self.app, self._keys, self._metrics, self._most = app, keys, metrics, most
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI calls it."""
@@ -82,7 +93,22 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         name = given if NAME.fullmatch(given) else secrets.token_hex(8)
-        began, status = monotonic(), 0
+        began, status, held = monotonic(), 0, 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            held += size
+            self._held += size
+            if self._held > self._most:
+                raise Refusal(503, "too many requests at a time; try again in 1 s", {"Retry-After": "1"})
+
+        async def hear() -> Message:
+            nonlocal began
+            message = await receive()
+            if not message.get("more_body"):
+                began = monotonic()  # a client's slow upload is not our latency
+            hold(len(message.get("body", b"")))
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -93,7 +119,8 @@ class Guard:
 
         try:
             self._keys.check(scope["path"], headers.get("authorization", ""))
-            await self.app(scope, receive, answer)
+            scope["hold"] = hold
+            await self.app(scope, hear, answer)
         except Refusal as refusal:
             await refused(refusal)(scope, receive, answer)
         except ClientDisconnect:
@@ -104,6 +131,7 @@ class Guard:
                 raise  # half of an answer is out: the connection has to break
             await refused(Refusal(500, f"internal error; the log has it as request {name}"))(scope, receive, answer)
         finally:
+            self._held -= held
             self._done(scope, name, status, monotonic() - began)
 
     def _done(self, scope: Scope, name: str, status: int, seconds: float) -> None:

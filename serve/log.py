@@ -24,6 +24,7 @@ def set_up() -> None:
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     LOG.setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each malformed form
 
 
 class _Lines(logging.Formatter):

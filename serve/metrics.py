@@ -40,7 +40,9 @@ class Metrics:
             return Histogram(f"prohibit_{name}", text, labels, buckets=buckets, registry=registry)
 
         self.requests = counter("requests", "Requests by route and status code.", "route", "code")
-        self.request_seconds = histogram("request_seconds", "From a request's headers to its answer.", SECONDS, "route")
+        self.request_seconds = histogram(
+            "request_seconds", "From a request's last byte to its answer.", SECONDS, "route"
+        )
         self.stage_seconds = histogram("stage_seconds", "A photo's time in each stage.", SECONDS, "stage")
         self.queue_photos = gauge("queue_photos", "Decoded photos that wait for the device.")
         self.decoding_photos = gauge("decoding_photos", "Photos that are decoded or wait to be.")

@@ -24,21 +24,23 @@ IMAGE = "image/*"
 DATA: list[Json] = [{"data-key": []}, {"admin-key": []}]
 ADMIN: list[Json] = [{"admin-key": []}]
 
-ALWAYS = (400, 408, 431)
+ALWAYS = (400, 408, 414, 429, 431)
 """What any request may meet with, on whatever route."""
 KEYED = (401, 403)
 """And on a route that wants a key."""
 
 REFUSALS = {
     400: "Malformed; `error` says where.",
-    401: "No key.",
+    401: "No key of this service.",
     403: "The key does not open this route; where no admin key is set, none does.",
     404: "There is no such class or version.",
     408: "The request took too long to arrive.",
     409: "The head is damaged, or what is asked cannot be; everything serves on as it was.",
     413: "Too large: the body, what it inflates to, or the number of photos.",
+    414: "A target of too many bytes.",
     415: "A `Content-Encoding` or a type of body that is not read here.",
     422: "Well formed, but no photo in it could be decoded.",
+    429: "Too many requests wait on this connection: read their answers first.",
     431: "Too many headers, or too long ones.",
     503: "Starting, stopping, or too busy to answer in time. Nothing was scored or changed.",
 }

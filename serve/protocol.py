@@ -192,7 +192,7 @@ class _Limited(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.wire = 0
-        self._enter(Phase.BUSY)
+        self._enter(Phase.IDLE if _answered(self.running) else Phase.BUSY)
 
     # Answers.
 
@@ -207,10 +207,10 @@ class _Limited(HttpToolsProtocol):
             self._enter(self.phase)  # a body that waited behind other requests has its whole time from now
         elif self.refusal is not None:
             self._last_words(self.refusal)
-        elif self.phase is Phase.BODY:
-            self._linger()  # an early answer: what is left of the body is of no use
         elif self.phase is Phase.BUSY:
             self._enter(Phase.IDLE)
+        elif self.phase is Phase.BODY and self.expect_100_continue:
+            self._linger()  # an early answer: the client may leave out the body, and nobody could tell what comes next
 
     def _close(self) -> None:
         if self.phase is Phase.BODY:
@@ -223,6 +223,9 @@ class _Limited(HttpToolsProtocol):
         self.refusal = refusal
         self.deaf = True
         if self.phase is Phase.BODY:  # the request has begun
+            if self.cycle.response_complete:  # and had an early answer
+                self._linger()
+                return
             if self.pipeline:
                 self.pipeline.popleft()
             else:
@@ -239,12 +242,12 @@ class _Limited(HttpToolsProtocol):
             return
         self.transport.write(_response(refusal, self.server_state.default_headers))
         self.refused(refusal.status)
-        self._until(self.limits.header_seconds)
         self._linger()
 
     def _linger(self) -> None:
-        """Sends our end and reads on until the client's, or the deadline: closing now could destroy the answer."""
+        """Sends our end and reads on until the client's, for a while: closing now could destroy the answer."""
         self.phase, self.deaf = Phase.IDLE, True
+        self._until(self.limits.header_seconds)
         self.flow.resume_reading()
         if not self.transport.can_write_eof():  # TLS
             self.transport.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ def serve(
     keys = Keys.from_environment()
     with _bound(host, port) as bound:
         set_up()
+        _open_files()
         uvloop.run(_serve(Service(store, bundle, settings), keys, bound, listening))
 
 
@@ -71,7 +73,7 @@ async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: 
     server = _Server(
         uvicorn.Config(
             create_app(service, keys),
-            http=limited_protocol(limits),
+            http=limited_protocol(limits, lambda status: service.metrics.requests.labels("none", status).inc()),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -128,6 +130,12 @@ async def _end(server: uvicorn.Server, wait: float) -> None:
 async def _reload(service: Service) -> None:
     with contextlib.suppress(Refusal):  # which is in the log
         await service.repository.reload()
+
+
+def _open_files() -> None:
+    """Lets the process have as many files and connections as it may, which is often more than it begins with."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _bound(host: str, port: int) -> socket.socket:

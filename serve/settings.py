@@ -32,6 +32,7 @@ class LimitsConfig(Section):
     """What a request and a connection may take."""
 
     body: Count = 32 * 2**20
+    bodies: Count = 2**30
     photos: Count = 32
     photo_bytes: Count = 16 * 2**20
     pixels: Count = 50_000_000
@@ -39,7 +40,7 @@ class LimitsConfig(Section):
     header_fields: Annotated[int, Field(ge=16)] = 64
     header_seconds: Positive = 5.0
     body_seconds: Positive = 20.0
-    idle_seconds: Positive = 60.0
+    idle_seconds: Positive = 75.0
     connections: Count = 1024
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from prohibit_jax.bundle.card import Card
 from prohibit_jax.images.decode import ImageError
 from prohibit_jax.score.bands import Band, band
-from serve.body import photos_of_form, read_body
+from serve.body import hold, photos_of_form, read_body
 from serve.errors import Refusal
 from serve.gone import unless_gone
 from serve.service import Answer, Given, Service
@@ -103,9 +103,11 @@ async def _fetched(request: Request, body: bytes) -> list[tuple[str, Given]]:
 
     async def photo(url: str) -> tuple[str, Given]:
         try:
-            return url, await fetch(url)
+            found = await fetch(url)
         except Refusal as refusal:
             return url, ImageError("fetch", refusal.text)
+        hold(request, len(found))
+        return url, found
 
     return await unless_gone(request, asyncio.gather(*map(photo, urls)))
 

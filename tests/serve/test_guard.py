@@ -36,6 +36,10 @@ async def _refusing(_: Request) -> Response:
     raise Refusal(503, "too busy", {"Retry-After": "3"})
 
 
+async def _reading(request: Request) -> Response:
+    return PlainTextResponse(str(len(await request.body())))
+
+
 async def _gone(_: Request) -> Response:
     raise ClientDisconnect
 
@@ -48,18 +52,19 @@ async def _half(_: Request) -> Response:
     return StreamingResponse(pieces())
 
 
-def app(keys: Keys = KEYS, metrics: Metrics | None = None) -> Starlette:
+def app(keys: Keys = KEYS, metrics: Metrics | None = None, most: int = 1000) -> Starlette:
     routes = [
         Route("/v1/score", _fine, methods=["POST"]),
         Route("/v1/classes", _fine),
         Route("/healthz", _fine),
+        Route("/reading", _reading, methods=["POST"]),
         Route("/broken", _broken),
         Route("/refusing", _refusing),
         Route("/gone", _gone),
         Route("/half", _half),
         Route("/v2/repository/models/{name}/load", _fine, methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, keys, metrics or Metrics())])
+    return Starlette(routes=routes, middleware=[Middleware(Guard, keys, metrics or Metrics(), most)])
 
 
 def ask(made: Starlette, method: str, path: str, key: str = "", **headers: str) -> asgi.Response:
@@ -72,7 +77,7 @@ def ask(made: Starlette, method: str, path: str, key: str = "", **headers: str) 
     [
         ("GET", "/healthz", "", 200),
         ("POST", "/v1/score", "", 401),
-        ("POST", "/v1/score", "a-data-key-of-test", 403),
+        ("POST", "/v1/score", "a-data-key-of-test", 401),
         ("POST", "/v1/score", DATA, 200),
         ("POST", "/v1/score", ADMIN, 200),
         ("POST", LOAD, "", 401),
@@ -102,7 +107,7 @@ def test_without_keys_anybody_scores_and_nobody_changes_heads() -> None:
 
 @pytest.mark.parametrize("authorization", ["Bearer", "Bearer ", "Basic YTpi", DATA, f"bearer {DATA}", "Bearer \u00e9"])
 def test_a_header_that_is_no_key_is_none(authorization: str) -> None:
-    assert ask(app(), "POST", "/v1/score", Authorization=authorization).status in (401, 403)
+    assert ask(app(), "POST", "/v1/score", Authorization=authorization).status == 401
 
 
 def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +138,20 @@ def test_a_refusal_is_an_answer() -> None:
     assert ask(made, "GET", "/refusing", DATA).body == b"handled"
     bare = ask(app(), "GET", "/refusing", DATA)
     assert (bare.status, bare.headers["retry-after"], bare.json()) == (503, "3", {"error": "too busy"})
+
+
+def test_bodies_of_all_requests_are_bounded_together() -> None:
+    made = app(Keys(), most=1000)
+
+    async def post(size: int) -> int:
+        return (await asgi.request(made, "POST", "/reading", {}, b"x" * size)).status
+
+    async def story() -> None:
+        assert await post(1000) == 200
+        assert await post(1001) == 503
+        assert await post(1000) == 200  # what was held is given back, whatever became of the request
+
+    asyncio.run(story())
 
 
 def test_half_an_answer_breaks_off() -> None:

@@ -280,10 +280,16 @@ def test_early_answer(patient: int) -> None:
     """The client reads only once it has sent everything: the answer is still there."""
     size = 16 * 2**20
     head = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % size
-    for extra in (b"\r\n", b"Connection: close\r\n\r\n"):
-        assert statuses(exchange(patient, head + extra, bytes(size))) == [413]
+    assert statuses(exchange(patient, head + b"\r\n", bytes(size), GET)) == [413, 200]
+    assert statuses(exchange(patient, head + b"Connection: close\r\n\r\n", bytes(size), GET)) == [413]
     # Told not to send it, the client may go on with another request, which must not be taken for the body.
     assert statuses(exchange(patient, head + b"Expect: 100-continue\r\n\r\n", GET, pause=0.1)) == [413]
+
+
+def test_an_early_answer_is_the_only_one(hurried: int) -> None:
+    head = b"POST /early HTTP/1.1\r\nHost: x\r\n"
+    assert statuses(exchange(hurried, head + b"Content-Length: 9\r\n\r\n", b"a")) == [413]  # and no 408
+    assert statuses(exchange(hurried, head + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n", pause=0.05)) == [413]
 
 
 def test_a_client_that_does_not_read(hurried: int, app: App) -> None:

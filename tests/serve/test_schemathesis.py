@@ -51,5 +51,5 @@ def test_the_service_does_what_it_says(start: Start, tmp_path: Path, key: str) -
         timeout=240,
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    assert f"Tested: {OPERATIONS}\n" in done.stdout
+    assert f"Tested: {OPERATIONS - 1}\n" in done.stdout, "all but the document itself"
     assert not [line for line in server.lines() if line["event"] == "error"]

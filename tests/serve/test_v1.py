@@ -139,7 +139,7 @@ def test_keys_and_limits_of_a_running_service(start: Start, server: Server) -> N
         return answer.status, json.loads(answer.read()).get("error", "")
 
     assert ask(jpeg(1), {})[0] == 401
-    assert ask(jpeg(1), {"Authorization": "Bearer another-key-for-tests"})[0] == 403
+    assert ask(jpeg(1), {"Authorization": "Bearer another-key-for-tests"})[0] == 401
     assert ask(jpeg(1), key)[0] == 200
     body, kind = form(*[("files", "a.jpg", jpeg(1))] * 3)
     assert ask(body, {**key, "Content-Type": kind})[0] == 413
