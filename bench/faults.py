@@ -236,8 +236,10 @@ def main() -> None:
             found.append({"fault": fault, **row(folder, store, fault, arguments.rate, arguments.seconds)})
     report = {**about(look()), "rate": arguments.rate, "seconds": arguments.seconds, "rows": found}
     publish(report, arguments.out)
-    columns = ("fault", "sent", "200", "503", "other", "dropped", "refused", "longest, ms", "what happened", "log")
-    answer(report, arguments.json, table("what the client saw", columns, [cells(result) for result in found]))
+    columns = ("fault", "sent", "200", "503", "other", "dropped", "refused", "longest, ms")
+    seen = table("what the client saw", columns, [cells(result) for result in found])
+    notes = [f"{result['fault']}: {note(result)}" for result in found]
+    answer(report, arguments.json, seen, *notes)
 
 
 def row(folder: Path, store: Store, fault: str, rate: float, seconds: float) -> dict[str, Any]:
@@ -355,11 +357,16 @@ def same(before: tuple[int, bytes], after: tuple[int, bytes]) -> str:
 
 def cells(result: Mapping[str, Any]) -> list[str]:
     """A row of the table."""
+    names = ("sent", "200", "503", "other", "dropped", "refused", "longest_ms")
+    return [result["fault"], *(str(round(result[name])) if name in result else "-" for name in names)]
+
+
+def note(result: Mapping[str, Any]) -> str:
+    """What happened beside that."""
     if "skipped" in result:
-        return [result["fault"], *["-"] * 7, result["skipped"], ""]
-    figures = [str(result[name]) for name in ("sent", "200", "503", "other", "dropped", "refused")]
-    happened = f"{result['happened']}; then {result['after']}"
-    return [result["fault"], *figures, f"{result['longest_ms']:.0f}", happened, ", ".join(result["log"])]
+        return str(result["skipped"])
+    logged = f"; logged: {', '.join(result['log'])}" if result["log"] else ""
+    return f"{result['happened']}; then {result['after']}{logged}"
 
 
 if __name__ == "__main__":

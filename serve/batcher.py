@@ -1,7 +1,9 @@
 """Photos of all requests, gathered into the scorer's batches: nothing is let in that could not be answered in time.
 
-A batch begins as soon as the device is free, with what is decoded by then, the most urgent first: at little load it is
-one photo at once, at much it is a full batch, and there is no delay to tune. While it runs, the next ones are decoded.
+A batch begins when the device is free, with what is decoded by then, the most urgent first: at little load it is one
+photo at once, at much it is a full batch. It waits for photos that are being decoded only where a batch with them saves
+more of the device's time than the wait takes, and no deadline suffers: there is no delay to tune. While a batch runs,
+the next photos are decoded.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
 from time import monotonic
@@ -50,6 +52,7 @@ class _Ticket:
 
     deadline: float
     number: int  # among equals, who came first
+    admission: Admission = field(compare=False)
     edition: Edition = field(compare=False)
     pixels: Mapping[int, Photo] = field(compare=False)
     since: float = field(compare=False)
@@ -137,22 +140,32 @@ class Batcher:
         """
         self._count += 1
         future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        ticket = _Ticket(admission.deadline, self._count, edition, pixels, monotonic(), future)
+        ticket = _Ticket(admission.deadline, self._count, admission, edition, pixels, monotonic(), future)
         heapq.heappush(self._waiting, ticket)
         self._arrived.set()
         try:
             return await future
-        finally:
+        except BaseException:
             admission.photos -= 1
+            raise
 
     async def run(self) -> None:
         """Scores batch after batch until it is cancelled."""
+        free = monotonic()
         while True:
+            self._arrived.clear()
+            if not self._waiting:
+                await self._arrived.wait()
+                free = monotonic()
+            wait = self._worth_waiting(monotonic() - free)
+            if wait > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._arrived.wait()
+                continue
             batch = self._take()
             self._metrics.queue_photos.set(len(self._waiting))
             if not batch:
-                self._arrived.clear()
-                await self._arrived.wait()
                 continue
             try:
                 await self._score(batch)
@@ -160,10 +173,18 @@ class Batcher:
                 for ticket in batch:
                     if not ticket.scored.done():
                         ticket.scored.set_exception(error)
+            free = monotonic()
 
     def stop(self) -> None:
         """Lets the device finish its batch and ends its thread."""
         self._device.shutdown(cancel_futures=True)
+
+    def _worth_waiting(self, waited: float) -> float:
+        """Seconds for which the device may go on waiting, as it has for `waited`, until more photos are decoded."""
+        waiting = len(self._waiting)
+        coming = self.photos - waiting
+        slack = self._waiting[0].deadline - monotonic() - self.pace.drain(waiting + coming)
+        return min(self.pace.gain(waiting, coming) - waited, slack)
 
     def _take(self) -> list[_Ticket]:
         """The next batch, all of one edition, the most urgent first; what has become too late is turned away."""
@@ -199,6 +220,7 @@ class Batcher:
         self.pace.observe(len(batch), seconds)
         for ticket, row in zip(batch, scores, strict=True):
             if not ticket.scored.done():
+                ticket.admission.photos -= 1  # now, not when its request hears of it: the next batch is up
                 ticket.scored.set_result(Scored(row, began - ticket.since, seconds))
         self._watched(edition, scores)
 

@@ -9,6 +9,8 @@ MEMORY = 0.1
 """Weight of the newest measurement."""
 OUTLIER = 4.0
 """Times the mean above which a measurement counts for no more: one huge photo must not turn others away."""
+BRIEF = 0.001
+"""Seconds that no measurement is too long for."""
 CAUTION = 2.0
 """Mean deviations by which a promise is later than what is expected."""
 
@@ -25,7 +27,7 @@ class Duration:
         """Learns from a measurement."""
         if not self._known:
             self.mean, self._known = seconds, True
-        seconds = min(seconds, OUTLIER * self.mean)
+        seconds = min(seconds, max(OUTLIER * self.mean, BRIEF))
         self.deviation += MEMORY * (abs(seconds - self.mean) - self.deviation)
         self.mean += MEMORY * (seconds - self.mean)
 
@@ -71,9 +73,18 @@ class Pace:
         whole, rest = divmod(photos, self._largest)
         return whole * self._drains[-1] + self._drains[rest]
 
+    def decoded(self, photos: int, seconds: float) -> None:
+        """Learns how long a photo took to decode when it was the last of so many."""
+        self.decode.observe(seconds / -(-photos // self._workers))
+
     def decoding(self, photos: int) -> float:
         """Seconds for so many photos in the decoding processes."""
         return -(-photos // self._workers) * self.decode.promised
+
+    def gain(self, waiting: int, coming: int) -> float:
+        """Seconds of the device that are saved by scoring those that wait together with those that come."""
+        more = min(coming, self._largest - waiting)
+        return self.drain(waiting) + self.drain(more) - self.drain(waiting + more) if more > 0 else 0.0
 
     def alone(self, photos: int) -> float:
         """Seconds for a request of so many photos where nothing else goes on."""

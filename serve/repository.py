@@ -79,7 +79,7 @@ class Repository:
         self._changed = changed
         self._edition: Edition | None = None
         self._seen = ""  # SHA-256 of the lock file that was last read, good or bad
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="swap", initializer=_step_back)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="swap")
 
     @property
     def edition(self) -> Edition:
@@ -176,6 +176,7 @@ class Repository:
             precision=config.precision,
         )
         _try(scorer)
+        _step_back()  # not before: threads of the compilers inherit it, and they are those that score
         return Edition(1, scorer)
 
     def _load(self, name: str, version: int | None, shadow: bool) -> Scorer:

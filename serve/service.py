@@ -81,6 +81,7 @@ class Service:
         self._budget = config.budget_ms / 1e3
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
+        self._decoding = 0
 
     @property
     def ready(self) -> bool:
@@ -176,7 +177,9 @@ class Service:
             admission.photos -= 1
             return photo, 0.0
         began = monotonic()
-        self.metrics.decoding_photos.inc()
+        self._decoding += 1
+        ahead = self._decoding
+        self.metrics.decoding_photos.set(ahead)
         try:
             pixels, seconds = await self._workers.run(work.prepare, photo, edition.scorer.sizes, self._limits)
         except ImageError as error:
@@ -184,9 +187,12 @@ class Service:
             self.metrics.photo_errors.labels(error.reason).inc()
             return error, monotonic() - began
         finally:
-            self.metrics.decoding_photos.dec()
-        self.batcher.pace.decode.observe(seconds)
+            self._decoding -= 1
+            self.metrics.decoding_photos.set(self._decoding)
         decode = monotonic() - began
+        # A huge photo may be later by what it alone takes longer; turned away, it would be each time it came again.
+        admission.deadline += max(seconds - self.batcher.pace.decode.promised, 0.0)
+        self.batcher.pace.decoded(ahead, decode)
         return await self.batcher.score(edition, pixels, admission), decode
 
     def _answer(self, edition: Edition, found: Sequence[tuple[Scored | ImageError, float]]) -> Answer:

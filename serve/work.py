@@ -48,7 +48,7 @@ def prepare(photo: bytes | np.ndarray, sizes: Sequence[int], limits: Limits) -> 
 
 
 def main(handle: int, allowance: int) -> None:
-    """Answers (function, arguments) with (whether it went well, result or exception, whether another may follow).
+    """Says that it is ready, then answers (function, arguments) with (whether it went well, result or exception, whether another may follow).
 
     Args:
         handle: of the pipe's end.
@@ -61,6 +61,7 @@ def main(handle: int, allowance: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (base + allowance, base + allowance))
     resident = _pages(1)
     with Connection(handle) as pipe, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send(None)  # ready
         while True:
             function, arguments = pipe.recv()
             sound, result = _run(function, arguments)

@@ -1,7 +1,7 @@
 """Decoding processes: one dies or hangs on somebody's file, the others go on, and another takes its place.
 
-A thread waits on each process, so that the event loop never does. What a process was at work on when it died is tried
-once more, since more often than not somebody else's doing killed it; what it hung on is not.
+A thread waits on each process, so that the event loop never does. What crashes a process is tried once more, what hangs
+one is not. A process that somebody killed, or stopped, says nothing of what it was at: that is tried again.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,19 +23,30 @@ from time import monotonic
 from typing import Any, Literal, TypeVar
 
 from prohibit_jax.images.decode import ImageError
+from serve.errors import Refusal
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 TRIES = 2
+MORE_TRIES = 4
+"""Where processes end through no fault of their work."""
+
+STARTS = 60.0
+"""Seconds in which a process starts, on however busy a machine."""
+
+ENDS = 0.2
+"""Seconds in which a process that is about to end does."""
+
 Death = Literal["died", "stuck"]
 
 
 class WorkerError(Exception):
     """The process ended before it answered, or took too long and was ended."""
 
-    def __init__(self, cause: Death) -> None:
-        super().__init__(cause)
+    def __init__(self, cause: Death, innocent: bool) -> None:
+        super().__init__(cause, innocent)
         self.cause = cause
+        self.innocent = innocent  # it was killed, or hardly had the processor
 
 
 class Workers:
@@ -58,7 +71,7 @@ class Workers:
         """Starts the processes and returns once each has answered."""
         workers = [_Worker(self._allowance) for _ in range(self.count)]
         loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(self._threads, w.call, os.getpid, (), 60.0) for w in workers))
+        await asyncio.gather(*(loop.run_in_executor(self._threads, w.call, os.getpid, (), STARTS) for w in workers))
         for worker in workers:
             self._idle.put(worker)
 
@@ -67,6 +80,7 @@ class Workers:
 
         Raises:
             ImageError: it was the end of a process, twice, or took too long.
+            Refusal: 503, processes were killed or stopped again and again.
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, function, arguments)
 
@@ -77,19 +91,23 @@ class Workers:
             self._idle.get().end()
 
     def _run(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        for _ in range(TRIES):
+        faults = 0
+        for _ in range(MORE_TRIES):
             worker = self._idle.get()  # there is one, for there are as many as threads
             try:
                 result: T = worker.call(function, arguments, self._seconds)
             except WorkerError as error:
                 self._died(error.cause)
-                if error.cause == "stuck":
+                faults += not error.innocent
+                if error.cause == "stuck" and faults:
                     raise ImageError("damaged", f"took more than {self._seconds:g} s to decode") from None
+                if faults == TRIES:
+                    raise ImageError("damaged", "ended the process that decoded it") from None
             else:
                 return result
             finally:
                 self._idle.put(worker if worker.alive else _Worker(self._allowance))
-        raise ImageError("damaged", "ended the process that decoded it")
+        raise Refusal(503, "the processes that decode photos do not live; try again in 1 s", {"Retry-After": "1"})
 
 
 class _Worker:
@@ -104,23 +122,28 @@ class _Worker:
                 cwd=ROOT,  # where `serve` is found, however this process found it
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # where decoders' libraries say what they think of a file
                 pass_fds=[theirs.fileno()],
             )
         self._pipe = Connection(ours.detach())
+        self._ready = False
         self.alive = True
 
     def call(self, function: Callable[..., T], arguments: tuple[Any, ...], seconds: float) -> T:
         """The function's result, or its exception; WorkerError where there is neither."""
-        begun = monotonic()
         try:
+            if not self._ready:  # starting is not the work's fault
+                self._ready = self._pipe.poll(STARTS) and self._pipe.recv() is None
+            begun, before = monotonic(), self._worked()
             self._pipe.send((function, arguments))
             if not self._pipe.poll(max(seconds - (monotonic() - begun), 0)):
+                worked = self._worked() - before
                 self.end()
-                raise WorkerError("stuck")
+                raise WorkerError("stuck", worked < seconds / 2)
             sound, result, stays = self._pipe.recv()
         except (OSError, EOFError, pickle.UnpicklingError):
             self.end()
-            raise WorkerError("died") from None
+            raise WorkerError("died", self._process.returncode == -signal.SIGKILL) from None
         if not stays:
             self.end()
         if not sound:
@@ -128,8 +151,17 @@ class _Worker:
         return result  # type: ignore[no-any-return]
 
     def end(self) -> None:
-        """Kills the process and waits for it."""
+        """Kills the process, unless it has ended, and waits for it."""
         self.alive = False
         self._pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDS)  # its pipe has closed: a crash says by itself what it was
         self._process.kill()
         self._process.wait()
+
+    def _worked(self) -> float:
+        """Seconds of a processor that it has had."""
+        with suppress(OSError):
+            user, system = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return 0.0

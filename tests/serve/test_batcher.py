@@ -97,6 +97,38 @@ def test_photos_that_come_while_the_device_is_busy_make_the_next_batch() -> None
     run(queue, story())
 
 
+@pytest.mark.parametrize(("seconds", "batches"), [((0.1, 0.1), [[0, 1]]), ((0.1, 0.4), [[0], [1]])])
+def test_it_waits_for_what_is_decoded_only_where_that_saves_time(
+    seconds: tuple[float, float], batches: list[list[int]]
+) -> None:
+    device, queue = Device(), batcher()
+    for size, took in zip((1, 4), seconds, strict=True):
+        for _ in range(100):
+            queue.pace.observe(size, took)
+    served = edition(device)
+
+    async def story() -> None:
+        with queue.admit(2, 60) as admission:  # the second is still being decoded when the first is there
+            first = asyncio.create_task(queue.score(served, photo(0), admission))
+            await asyncio.sleep(0.02)
+            await asyncio.gather(first, queue.score(served, photo(1), admission))
+        assert device.batches == batches
+
+    run(queue, story())
+
+
+def test_it_waits_for_nobody_beyond_what_that_saves() -> None:
+    device, queue = Device(), batcher(seconds=0.05)
+    served = edition(device)
+
+    async def story() -> None:
+        with queue.admit(2, 60) as admission:
+            await queue.score(served, photo(0), admission)  # the second never comes
+        assert device.batches == [[0]]
+
+    run(queue, story())
+
+
 def test_the_most_urgent_goes_first() -> None:
     device, queue = Device(), batcher(sizes=(1,))
     served = edition(device)

@@ -17,7 +17,8 @@ from prohibit_jax.images.decode import ImageError, Limits
 from prohibit_jax.images.resize import load, resize
 from prohibit_jax.types import InputError
 from serve import work
-from serve.workers import Workers
+from serve.errors import Refusal
+from serve.workers import MORE_TRIES, Workers
 from tests.serve.conftest import jpeg
 
 ALLOWANCE = 2**30
@@ -49,6 +50,15 @@ def die_once(path: str) -> str:
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def suffer(harm: str) -> None:
+    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[harm])
+
+
+def spin() -> None:
+    while True:
+        pass
 
 
 def hog(bytes_: int) -> int:
@@ -102,10 +112,21 @@ def test_what_kills_every_worker_is_refused_and_the_next_is_served() -> None:
 def test_what_takes_too_long_is_ended() -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(ImageError, match="took more than"):
-            await workers.run(time.sleep, 60)
+            await workers.run(spin)
         assert await workers.run(abs, -1) == 1
 
     assert run(story, seconds=0.5) == ["stuck"]
+
+
+@pytest.mark.parametrize(("harm", "cause"), [("kill", "died"), ("stop", "stuck")])
+def test_what_others_do_to_workers_is_not_held_against_the_work(harm: str, cause: str) -> None:
+    async def story(workers: Workers) -> None:
+        with pytest.raises(Refusal, match="do not live") as caught:
+            await workers.run(suffer, harm)
+        assert caught.value.status == 503
+        assert await workers.run(abs, -1) == 1
+
+    assert run(story, seconds=1.5) == [cause] * MORE_TRIES  # of which starting takes a part
 
 
 def test_memory_is_bounded_and_given_back() -> None:
