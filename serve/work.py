@@ -48,7 +48,9 @@ def prepare(photo: bytes | np.ndarray, sizes: Sequence[int], limits: Limits) -> 
 
 
 def main(handle: int, allowance: int) -> None:
-    """Says that it is ready, then answers (function, arguments) with (whether it went well, result or exception, whether another may follow).
+    """Says that it is ready, then answers each (function, arguments) until the pipe closes.
+
+    An answer is (whether it went well, the result or the exception, whether another may follow).
 
     Args:
         handle: of the pipe's end.

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import signal
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -19,6 +18,7 @@ from prohibit_jax.types import InputError
 from serve import work
 from serve.errors import Refusal
 from serve.workers import MORE_TRIES, Workers
+from tests.serve import harm
 from tests.serve.conftest import jpeg
 
 ALLOWANCE = 2**30
@@ -38,38 +38,6 @@ def run(story: Any, seconds: float = 20.0) -> list[str]:
 
     asyncio.run(whole())
     return deaths
-
-
-def die_once(path: str) -> str:
-    """Kills its process the first time."""
-    if not os.path.exists(path):
-        Path(path).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "alive"
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def suffer(harm: str) -> None:
-    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[harm])
-
-
-def spin() -> None:
-    while True:
-        pass
-
-
-def hog(bytes_: int) -> int:
-    return len(bytearray(bytes_))
-
-
-def unpicklable() -> None:
-    class LocalError(Exception):
-        pass
-
-    raise LocalError("nobody knows me")
 
 
 def test_photos_are_prepared_as_everywhere_else() -> None:
@@ -93,7 +61,7 @@ def test_photos_are_prepared_as_everywhere_else() -> None:
 
 def test_a_worker_that_dies_is_replaced_and_its_work_done_again(tmp_path: Path) -> None:
     async def story(workers: Workers) -> None:
-        assert await workers.run(die_once, str(tmp_path / "died")) == "alive"
+        assert await workers.run(harm.die_once, str(tmp_path / "died")) == "alive"
         pids = {await workers.run(os.getpid) for _ in range(20)}
         assert len(pids) <= 2
 
@@ -103,7 +71,7 @@ def test_a_worker_that_dies_is_replaced_and_its_work_done_again(tmp_path: Path) 
 def test_what_kills_every_worker_is_refused_and_the_next_is_served() -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(ImageError, match="ended the process"):
-            await workers.run(die)
+            await workers.run(harm.die)
         assert await workers.run(abs, -1) == 1
 
     assert run(story) == ["died", "died"]
@@ -112,7 +80,7 @@ def test_what_kills_every_worker_is_refused_and_the_next_is_served() -> None:
 def test_what_takes_too_long_is_ended() -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(ImageError, match="took more than"):
-            await workers.run(spin)
+            await workers.run(harm.spin)
         assert await workers.run(abs, -1) == 1
 
     assert run(story, seconds=0.5) == ["stuck"]
@@ -122,7 +90,7 @@ def test_what_takes_too_long_is_ended() -> None:
 def test_what_others_do_to_workers_is_not_held_against_the_work(harm: str, cause: str) -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(Refusal, match="do not live") as caught:
-            await workers.run(suffer, harm)
+            await workers.run(harm.suffer, harm)
         assert caught.value.status == 503
         assert await workers.run(abs, -1) == 1
 
@@ -132,8 +100,8 @@ def test_what_others_do_to_workers_is_not_held_against_the_work(harm: str, cause
 def test_memory_is_bounded_and_given_back() -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(ImageError, match="more memory"):
-            await workers.run(hog, 2 * ALLOWANCE)
-        assert await workers.run(hog, 2**20) == 2**20
+            await workers.run(harm.hog, 2 * ALLOWANCE)
+        assert await workers.run(harm.hog, 2**20) == 2**20
 
     assert run(story) == []
 
@@ -141,15 +109,11 @@ def test_memory_is_bounded_and_given_back() -> None:
 def test_exceptions_arrive_whatever_they_are() -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(RuntimeError, match="LocalError: nobody knows me"):
-            await workers.run(unpicklable)
+            await workers.run(harm.unpicklable)
         with pytest.raises(InputError, match="class '!'"):
-            await workers.run(_refuse)
+            await workers.run(harm.refuse)
 
     assert run(story) == []
-
-
-def _refuse() -> None:
-    raise InputError("class '!': no")
 
 
 def test_workers_end_with_the_service() -> None:

@@ -1,0 +1,45 @@
+"""What goes wrong in decoding processes; a module that they import in no time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from prohibit_jax.types import InputError
+
+
+def die_once(path: str) -> str:
+    """Kills its process the first time."""
+    if not os.path.exists(path):
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def suffer(harm: str) -> None:
+    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[harm])
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def hog(bytes_: int) -> int:
+    return len(bytearray(bytes_))
+
+
+def unpicklable() -> None:
+    class LocalError(Exception):
+        pass
+
+    raise LocalError("nobody knows me")
+
+
+def refuse() -> None:
+    raise InputError("class '!': no")
