@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -31,26 +31,46 @@ NICENESS = 10
 """The device goes first: decoded photos wait for it, and one of its threads that has to wait holds up all of them."""
 
 
-def prepare(photo: bytes | np.ndarray, sizes: Sequence[int], limits: Limits) -> tuple[dict[int, Photo], float]:
-    """A photo's pixels at each size, uint8 [size, size, 3], and the seconds that it took; raises ImageError.
+Given = bytes | np.ndarray | ImageError
+"""A photo: a file, its pixels as uint8 [h, w, 3], or why there is none."""
+
+Prepared = tuple[dict[int, Photo] | ImageError, float]
+"""A photo's pixels at each size, uint8 [size, size, 3], or why there are none, and the seconds that it took."""
+
+
+def prepare(photos: Sequence[Given], sizes: Sequence[int], limits: Limits) -> list[Prepared]:
+    """Opens photos, each with an error of its own.
 
     Args:
-        photo: an encoded file, or uint8 [h, w, 3].
+        photos: some of one request.
         sizes: edge lengths, pixels.
-        limits: on bytes and pixels.
+        limits: on bytes and pixels of a file.
     """
+    return [_prepared(photo, sizes, limits) for photo in photos]
+
+
+def _prepared(photo: Given, sizes: Sequence[int], limits: Limits) -> Prepared:
     began = perf_counter()
-    if isinstance(photo, bytes):
-        pixels = {size: load(photo, size, limits) for size in sizes}
-    else:
-        pixels = {size: photo if photo.shape == (size, size, 3) else resize(photo, size) for size in sizes}
-    return pixels, perf_counter() - began
+    found: dict[int, Photo] | ImageError
+    try:
+        if isinstance(photo, ImageError):
+            raise photo
+        if isinstance(photo, bytes):
+            found = {size: load(photo, size, limits) for size in sizes}
+        else:
+            found = {size: photo if photo.shape == (size, size, 3) else resize(photo, size) for size in sizes}
+    except ImageError as error:
+        found = error
+    except MemoryError:
+        found = ImageError("too_many_pixels", "needs more memory than may be used")
+    return found, perf_counter() - began
 
 
 def main(handle: int, allowance: int) -> None:
     """Says that it is ready, then answers each (function, arguments) until the pipe closes.
 
-    An answer is (whether it went well, the result or the exception, whether another may follow).
+    An answer is (whether it went well, the result or the exception, whether another may follow, seconds of a processor
+    that the process has had).
 
     Args:
         handle: of the pipe's end.
@@ -69,7 +89,7 @@ def main(handle: int, allowance: int) -> None:
             sound, result = _run(function, arguments)
             del arguments
             stays = _pages(1) < resident + TRIM
-            pipe.send((sound, result, stays))
+            pipe.send((sound, result, stays, process_time()))
             del result
             if not stays:
                 return

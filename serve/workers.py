@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from time import monotonic
 from typing import Any, Literal, TypeVar
 
 from prohibit_jax.images.decode import ImageError
@@ -69,9 +69,9 @@ class Workers:
 
     async def start(self) -> None:
         """Starts the processes and returns once each has answered."""
-        workers = [_Worker(self._allowance) for _ in range(self.count)]
+        workers = [self._worker() for _ in range(self.count)]
         loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(self._threads, w.call, os.getpid, (), STARTS) for w in workers))
+        await asyncio.gather(*(loop.run_in_executor(self._threads, w.call, os.getpid, ()) for w in workers))
         for worker in workers:
             self._idle.put(worker)
 
@@ -90,12 +90,15 @@ class Workers:
         while not self._idle.empty():
             self._idle.get().end()
 
+    def _worker(self) -> _Worker:
+        return _Worker(self._allowance, self._seconds)
+
     def _run(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         faults = 0
         for _ in range(MORE_TRIES):
             worker = self._idle.get()  # there is one, for there are as many as threads
             try:
-                result: T = worker.call(function, arguments, self._seconds)
+                result: T = worker.call(function, arguments)
             except WorkerError as error:
                 self._died(error.cause)
                 faults += not error.innocent
@@ -106,15 +109,17 @@ class Workers:
             else:
                 return result
             finally:
-                self._idle.put(worker if worker.alive else _Worker(self._allowance))
+                self._idle.put(worker if worker.alive else self._worker())
         raise Refusal(503, "the processes that decode photos do not live; try again in 1 s", {"Retry-After": "1"})
 
 
 class _Worker:
     """A process and the pipe to it."""
 
-    def __init__(self, allowance: int) -> None:
+    def __init__(self, allowance: int, seconds: float) -> None:
         ours, theirs = socket.socketpair()
+        for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # cheaper than to poll before each read
+            ours.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
         command = [sys.executable, "-m", "serve.work", str(theirs.fileno()), str(allowance)]
         with theirs:
             self._process = subprocess.Popen(
@@ -126,21 +131,22 @@ class _Worker:
                 pass_fds=[theirs.fileno()],
             )
         self._pipe = Connection(ours.detach())
+        self._seconds = seconds
+        self._had = 0.0  # seconds of a processor, when it answered last
         self._ready = False
         self.alive = True
 
-    def call(self, function: Callable[..., T], arguments: tuple[Any, ...], seconds: float) -> T:
+    def call(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         """The function's result, or its exception; WorkerError where there is neither."""
         try:
             if not self._ready:  # starting is not the work's fault
                 self._ready = self._pipe.poll(STARTS) and self._pipe.recv() is None
-            begun, before = monotonic(), self._worked()
             self._pipe.send((function, arguments))
-            if not self._pipe.poll(max(seconds - (monotonic() - begun), 0)):
-                worked = self._worked() - before
-                self.end()
-                raise WorkerError("stuck", worked < seconds / 2)
-            sound, result, stays = self._pipe.recv()
+            sound, result, stays, self._had = self._pipe.recv()
+        except BlockingIOError:
+            worked = self._processor() - self._had
+            self.end()
+            raise WorkerError("stuck", worked < self._seconds / 2) from None
         except (OSError, EOFError, pickle.UnpicklingError):
             self.end()
             raise WorkerError("died", self._process.returncode == -signal.SIGKILL) from None
@@ -159,7 +165,7 @@ class _Worker:
         self._process.kill()
         self._process.wait()
 
-    def _worked(self) -> float:
+    def _processor(self) -> float:
         """Seconds of a processor that it has had."""
         with suppress(OSError):
             user, system = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]

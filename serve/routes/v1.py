@@ -17,7 +17,8 @@ from prohibit_jax.score.bands import Band, band
 from serve.body import hold, photos_of_form, read_body
 from serve.errors import Refusal
 from serve.gone import unless_gone
-from serve.service import Answer, Given, Service
+from serve.service import Answer, Service
+from serve.work import Given
 
 SEVERITY: tuple[Band, ...] = ("pass", "review", "block")
 
