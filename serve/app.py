@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prohibit_jax.types import InputError
+from serve.calm import Calm
 from serve.errors import Refusal
 from serve.fetch import Fetcher
 from serve.guard import Guard, Keys, refused
@@ -25,12 +28,15 @@ def create_app(service: Service, keys: Keys = Keys()) -> Starlette:  # noqa: B00
     )
     app.router.redirect_slashes = False
     app.state.service = service
+    app.state.calm = Calm(service.settings.service.budget_ms / 4e3)
     app.state.fetcher = Fetcher(service.settings.fetch, service.settings.limits)
     return app
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
+    if error.status == 503:
+        await asyncio.sleep(request.app.state.calm.refused())
     return refused(error)
 
 

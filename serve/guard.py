@@ -138,8 +138,8 @@ class Guard:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if scope["path"] in QUIET and status < 400:
-            return
+        if status == 503 or (scope["path"] in QUIET and status < 400):
+            return  # metrics have them; a line for each that is turned away would turn away more
         client = (scope.get("client") or ("", 0))[0]
         log(
             "request",

@@ -42,6 +42,8 @@ TOGETHER = 4
 """Photos that a process is given at once: a call costs it and us a tenth of what a small photo does."""
 REHEARSALS = 3
 """Runs of each batch size before the first request, by which the device's pace is known."""
+PROMISED = 0.85
+"""Of a budget is for decoding, queue and device; the rest for reading the request and writing the answer."""
 STUCK = 60.0
 """Seconds in one batch after which the device is taken for dead."""
 
@@ -81,7 +83,7 @@ class Service:
         self._workers = Workers(config.workers, config.work_seconds, allowance, self._worker_died)
         pace = Pace(config.batch_sizes, self._workers.count)
         self.batcher = Batcher(pace, config.queue, self.metrics, self._watch)
-        self._budget = config.budget_ms / 1e3
+        self._budget = PROMISED * config.budget_ms / 1e3
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
         self._decoding = 0
@@ -159,7 +161,7 @@ class Service:
         if len(photos) > self.settings.limits.photos:
             raise Refusal(413, f"{len(photos)} photos; a request may have {self.settings.limits.photos}")
         edition = self.repository.edition
-        budget = min(self._budget, budget_ms / 1e3) if budget_ms else self._budget
+        budget = min(self._budget, PROMISED * budget_ms / 1e3) if budget_ms else self._budget
         with self._counted(len(photos)), self.batcher.admit(len(photos), budget) as admission:
             groups = [self._group(edition, group, admission) for group in _groups(photos, self._workers.count)]
             found = [one for group in await _all(groups) for one in group]
