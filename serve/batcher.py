@@ -62,16 +62,20 @@ class _Ticket:
 class Batcher:
     """The queue before the device; its methods are called on the event loop."""
 
-    def __init__(self, pace: Pace, room: int, metrics: Metrics, watched: Callable[[Edition, Scores], None]) -> None:
+    def __init__(
+        self, pace: Pace, room: int, longest: float, metrics: Metrics, watched: Callable[[Edition, Scores], None]
+    ) -> None:
         """
         Args:
             pace: tells how long a batch takes, and learns.
             room: photos that are let in at any time.
+            longest: seconds that a batch may take, if a smaller one exists: who comes next waits for its end.
             metrics: are told of batches, and of what is shed.
             watched: is shown every batch's scores, float32 [b, columns of the scorer].
         """
         self.pace = pace
         self._room = room
+        self._longest = longest
         self._metrics = metrics
         self._watched = watched
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
@@ -201,7 +205,7 @@ class Batcher:
             elif batch and ticket.edition is not batch[0].edition:
                 others.append(ticket)
             else:
-                most = most or self.pace.choose(len(self._waiting) + 1, left)
+                most = most or self.pace.choose(len(self._waiting) + 1, self._longest)
                 batch.append(ticket)
         for ticket in others:
             heapq.heappush(self._waiting, ticket)

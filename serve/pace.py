@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from statistics import median
 
 MEMORY = 0.1
 """Weight of the newest measurement."""
@@ -11,12 +12,14 @@ OUTLIER = 4.0
 """Times the mean above which a measurement counts for no more: one huge photo must not turn others away."""
 BRIEF = 0.001
 """Seconds that no measurement is too long for."""
+WORTH = 1.05
+"""Times more photos a second that a larger batch must get done."""
 CAUTION = 2.0
 """Mean deviations by which a promise is later than what is expected."""
 
 
 class Duration:
-    """Seconds that something takes: a moving mean and mean deviation."""
+    """Seconds that something takes, or a ratio of them: a moving mean and mean deviation."""
 
     def __init__(self) -> None:
         self.mean = 0.0
@@ -38,40 +41,50 @@ class Duration:
 
 
 class Pace:
-    """Of one device and its batch sizes, and of decoding."""
+    """Of one device and its batch sizes, and of decoding.
+
+    What a batch takes when nothing else goes on is measured once, for each size; how much more it takes while other
+    things do is learned from every batch, for all sizes alike, so that none is misjudged for not having been tried.
+    """
 
     def __init__(self, batch_sizes: Sequence[int], workers: int) -> None:
-        self.batches = {size: Duration() for size in sorted(batch_sizes)}
         self.decode = Duration()
         self._workers = workers
+        self._alone = dict.fromkeys(sorted(batch_sizes), 0.0)
         self._largest = max(batch_sizes)
         self._drains = [0.0] * (self._largest + 1)
+        self._load = Duration()  # seconds that a batch takes for each that it takes alone
+        self._load.observe(1.0)
+
+    def rehearsed(self, photos: int, seconds: Sequence[float]) -> None:
+        """Learns what a batch of this size took, several times over, when nothing else went on."""
+        self._alone[photos] = median(seconds)
+        for count in range(1, self._largest + 1):
+            batch = self.choose(count, inf)
+            self._drains[count] = self._alone[self._holding(batch)] + self._drains[count - batch]
 
     def observe(self, photos: int, seconds: float) -> None:
         """Learns what a batch took."""
-        self.batches[self._holding(photos)].observe(seconds)
-        for count in range(1, self._largest + 1):
-            batch = self.choose(count, inf)
-            self._drains[count] = self.batch(batch) + self._drains[count - batch]
+        self._load.observe(seconds / self._alone[self._holding(photos)])
 
     def batch(self, photos: int) -> float:
         """Seconds for a batch of so many photos."""
-        return self.batches[self._holding(photos)].promised
+        return self._load.promised * self._alone[self._holding(photos)]
 
     def choose(self, waiting: int, seconds: float) -> int:
         """How many of the waiting photos to score next: the size that gets most of them done a second, among those
-        that take at most `seconds`, or the smallest where none does."""
-        best, rate = min(next(iter(self.batches)), waiting), 0.0
-        for size, took in self.batches.items():
+        that take at most `seconds`, or the smallest where none does. A larger one has to be worth its latency."""
+        best, rate = min(next(iter(self._alone)), waiting), 0.0
+        for size, alone in self._alone.items():
             photos = min(size, waiting)
-            if took.promised <= seconds and photos > rate * took.mean:
-                best, rate = photos, photos / max(took.mean, 1e-9)
+            if self._load.mean * alone <= seconds and photos > WORTH * rate * alone:
+                best, rate = photos, photos / max(alone, 1e-9)
         return best
 
     def drain(self, photos: int) -> float:
         """Seconds for so many photos on the device, one batch after the other."""
         whole, rest = divmod(photos, self._largest)
-        return whole * self._drains[-1] + self._drains[rest]
+        return self._load.promised * (whole * self._drains[-1] + self._drains[rest])
 
     def decoded(self, photos: int, seconds: float) -> None:
         """Learns how long a photo took to decode when it was the last of so many."""
@@ -91,4 +104,4 @@ class Pace:
         return self.decoding(photos) + self.drain(photos)
 
     def _holding(self, photos: int) -> int:
-        return next(size for size in self.batches if size >= photos)
+        return next(size for size in self._alone if size >= photos)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import resource
 import signal
 import socket
@@ -111,6 +112,7 @@ async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: 
         done, _ = await asyncio.wait((serving, starting), return_when=asyncio.FIRST_COMPLETED)
         if starting in done:
             starting.result()
+            _settle()
         await serving
     finally:
         server.should_exit = True
@@ -130,6 +132,12 @@ async def _end(server: uvicorn.Server, wait: float) -> None:
 async def _reload(service: Service) -> None:
     with contextlib.suppress(Refusal):  # which is in the log
         await service.repository.reload()
+
+
+def _settle() -> None:
+    """Takes what lives as long as the process out of the garbage collector's rounds, each of which stops everything."""
+    gc.collect()
+    gc.freeze()
 
 
 def _open_files() -> None:

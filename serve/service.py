@@ -40,10 +40,12 @@ BYTES_A_PIXEL = 24
 """Of memory that decoding takes at most."""
 TOGETHER = 4
 """Photos that a process is given at once: a call costs it and us a tenth of what a small photo does."""
-REHEARSALS = 3
+REHEARSALS = 5
 """Runs of each batch size before the first request, by which the device's pace is known."""
 PROMISED = 0.85
 """Of a budget is for decoding, queue and device; the rest for reading the request and writing the answer."""
+BATCH = 1 / 2
+"""Of a budget is for one batch."""
 STUCK = 60.0
 """Seconds in one batch after which the device is taken for dead."""
 
@@ -82,8 +84,8 @@ class Service:
         allowance = BYTES_A_PIXEL * limits.pixels + 8 * limits.body
         self._workers = Workers(config.workers, config.work_seconds, allowance, self._worker_died)
         pace = Pace(config.batch_sizes, self._workers.count)
-        self.batcher = Batcher(pace, config.queue, self.metrics, self._watch)
         self._budget = PROMISED * config.budget_ms / 1e3
+        self.batcher = Batcher(pace, config.queue, BATCH * self._budget, self.metrics, self._watch)
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
         self._decoding = 0
@@ -248,10 +250,12 @@ class Service:
         pace, scorer = self.batcher.pace, edition.scorer
         for batch in scorer.batch_sizes:
             black = {size: np.zeros((batch, size, size, 3), np.uint8) for size in scorer.sizes}
+            seconds = []
             for _ in range(REHEARSALS):
                 began = monotonic()
                 scorer(black)
-                pace.observe(batch, monotonic() - began)
+                seconds.append(monotonic() - began)
+            pace.rehearsed(batch, seconds)
 
     def _edition_changed(self, edition: Edition) -> None:
         metrics = self.metrics

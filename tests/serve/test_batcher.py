@@ -47,8 +47,8 @@ def photo(value: int) -> dict[int, np.ndarray]:
 def batcher(seconds: float = 0.0, room: int = 64, sizes: tuple[int, ...] = (1, 4)) -> Batcher:
     pace = Pace(sizes, workers=2)
     for size in sizes:
-        pace.observe(size, seconds)
-    return Batcher(pace, room, Metrics(), lambda edition, scores: None)
+        pace.rehearsed(size, [seconds or 1e-6])
+    return Batcher(pace, room, 60.0, Metrics(), lambda edition, scores: None)
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
@@ -103,8 +103,7 @@ def test_it_waits_for_what_is_decoded_only_where_that_saves_time(
 ) -> None:
     device, queue = Device(), batcher()
     for size, took in zip((1, 4), seconds, strict=True):
-        for _ in range(100):
-            queue.pace.observe(size, took)
+        queue.pace.rehearsed(size, [took])
     served = edition(device)
 
     async def story() -> None:

@@ -10,7 +10,7 @@ from serve.pace import OUTLIER, Duration, Pace
 def paced(seconds: dict[int, float], workers: int = 2, decode: float = 0.0) -> Pace:
     pace = Pace(tuple(seconds), workers)
     for size, took in seconds.items():
-        pace.observe(size, took)
+        pace.rehearsed(size, [took])
     pace.decode.observe(decode)
     return pace
 
@@ -56,6 +56,22 @@ def test_what_a_request_takes_alone() -> None:
     assert pace.decoding(5) == pytest.approx(0.012)
     assert pace.drain(37) == pytest.approx(0.12)
     assert pace.alone(5) == pytest.approx(0.032)
+
+
+def test_what_goes_on_beside_slows_all_sizes_alike() -> None:
+    pace = paced({1: 0.01, 5: 0.02, 32: 0.1})
+    assert pace.batch(32) == pytest.approx(0.1)
+    for _ in range(100):
+        pace.observe(4, 0.06)  # only one size is used, at a third of its pace
+    assert pace.batch(32) == pytest.approx(0.3, rel=1e-3)
+    assert pace.drain(37) == pytest.approx(0.36, rel=1e-3)
+    assert [pace.choose(n, 1.0) for n in (1, 3, 6, 31, 40)] == [1, 3, 5, 31, 32]
+
+
+def test_a_slow_first_run_is_not_the_pace() -> None:
+    pace = Pace((1,), 1)
+    pace.rehearsed(1, [9.0, 0.01, 0.012, 0.011, 0.01])
+    assert pace.batch(1) == pytest.approx(0.011)
 
 
 @given(st.integers(0, 300), st.lists(st.floats(1e-4, 1.0), min_size=3, max_size=3))
