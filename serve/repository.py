@@ -34,7 +34,7 @@ from serve.log import log
 from serve.metrics import Metrics
 from serve.settings import ServiceConfig
 
-NICENESS = 10
+NICENESS = 19
 """Of the thread that changes heads: photos go first."""
 
 RESERVED = ("ensemble", "stats")
@@ -273,5 +273,7 @@ def _versions(edition: Edition) -> dict[str, int]:
 
 
 def _step_back() -> None:
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    for thread in threading.enumerate():
+        if thread.name.startswith("openvino") and thread.native_id:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread.native_id, NICENESS)
