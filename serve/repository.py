@@ -30,7 +30,7 @@ from prohibit_jax.score.scorer import Scorer, load_scorer
 from prohibit_jax.types import HeadRef, InputError
 from serve.edition import SHADOW, Edition, as_shadow
 from serve.errors import Refusal
-from serve.log import log
+from serve.log import LOG, log
 from serve.metrics import Metrics
 from serve.settings import ServiceConfig
 
@@ -78,6 +78,7 @@ class Repository:
         self._metrics = metrics
         self._changed = changed
         self._edition: Edition | None = None
+        self._changing = asyncio.Lock()
         self._seen = ""  # SHA-256 of the lock file that was last read, good or bad
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="swap")
 
@@ -120,9 +121,14 @@ class Repository:
         while True:
             await asyncio.sleep(seconds)
             found = await asyncio.get_running_loop().run_in_executor(self._thread, self._fingerprint)
-            if found not in ("", self._seen):
-                with suppress(Refusal):  # logged; it is read again when it has changed again
-                    await self.reload()
+            if found in ("", self._seen):
+                continue
+            try:
+                await self.reload()
+            except Refusal:
+                continue  # which is in the log; it is read again when it has changed again
+            except Exception:
+                LOG.exception("error")  # whatever it was, the next change is another matter
 
     async def index(self) -> list[IndexEntry]:
         """Every head of the store, and whether it serves."""
@@ -133,6 +139,10 @@ class Repository:
         self._thread.shutdown(cancel_futures=True)
 
     async def _change(self, action: Action, name: str, make: Callable[[], Scorer]) -> Edition:
+        async with self._changing:  # until it is in place, for the next one builds on it
+            return await self._carry_out(action, name, make)
+
+    async def _carry_out(self, action: Action, name: str, make: Callable[[], Scorer]) -> Edition:
         began = monotonic()
         try:
             edition = await asyncio.get_running_loop().run_in_executor(self._thread, self._made, make)
@@ -154,7 +164,7 @@ class Repository:
         self._changed(edition)
 
     def _made(self, make: Callable[[], Scorer]) -> Edition:
-        """In the thread of changes, one after the other: the edition that follows on the one that serves then."""
+        """In the thread of changes: the edition that follows on the one that serves."""
         edition = self.edition
         scorer = make()
         if scorer is edition.scorer:

@@ -98,7 +98,7 @@ class Service:
     @property
     def alive(self) -> bool:
         """Whether it can be hoped that this process will serve again."""
-        return self.batcher.running < STUCK
+        return self.batcher.running < STUCK and not any(task.done() for task in self._tasks)
 
     async def start(self) -> None:
         """Loads and compiles the bundle, starts the decoding processes, and learns how fast both are.

@@ -74,6 +74,20 @@ def test_a_head_takes_its_place_and_gives_it_back(store: Store) -> None:
     assert swaps(metrics, **{"class": "weapon", "action": "load", "result": "done"}) == 2
 
 
+def test_changes_at_the_same_time_all_take_effect(store: Store) -> None:
+    card = twin.card("blade")
+    store.publish_head(card, twin.variables(card.network(), 99))
+
+    async def story(repository: Repository) -> None:
+        changes = (repository.load("weapon", 2), repository.load("blade"), repository.load("cash", shadow=True))
+        assert sorted(edition.number for edition in await asyncio.gather(*changes)) == [2, 3, 4]
+        assert repository.edition.cards["weapon"].version == 2
+        assert "blade" in repository.edition.cards
+        assert "cash" in repository.edition.shadows
+
+    run(store, story)
+
+
 def test_a_new_class_is_added_and_taken_away(store: Store) -> None:
     card = twin.card("blade")
     store.publish_head(card, twin.variables(card.network(), 99))
