@@ -12,11 +12,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal
@@ -33,9 +31,6 @@ from serve.errors import Refusal
 from serve.log import LOG, log
 from serve.metrics import Metrics
 from serve.settings import ServiceConfig
-
-NICENESS = 19
-"""Of the thread that changes heads: photos go first."""
 
 RESERVED = ("ensemble", "stats")
 """What no class that serves may be named: the protocol's routes have other uses for these."""
@@ -186,7 +181,6 @@ class Repository:
             precision=config.precision,
         )
         _try(scorer)
-        _step_back()  # not before: threads of the compilers inherit it, and they are those that score
         return Edition(1, scorer)
 
     def _load(self, name: str, version: int | None, shadow: bool) -> Scorer:
@@ -280,10 +274,3 @@ def _absent() -> Iterator[None]:
 def _versions(edition: Edition) -> dict[str, int]:
     shadows = {f"{name} (shadow)": card.version for name, card in edition.shadows.items()}
     return {name: card.version for name, card in edition.cards.items()} | shadows
-
-
-def _step_back() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("openvino") and thread.native_id:
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, thread.native_id, NICENESS)
