@@ -16,12 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
 from time import monotonic
+from typing import NoReturn
 
 import numpy as np
 
 from prohibit_jax.types import Photo, Scores
 from serve.edition import Edition
 from serve.errors import Refusal
+from serve.log import LOG
 from serve.metrics import Metrics
 from serve.pace import Pace
 
@@ -174,6 +176,7 @@ class Batcher:
             try:
                 await self._score(batch)
             except Exception as error:
+                LOG.exception("error")
                 for ticket in batch:
                     if not ticket.scored.done():
                         ticket.scored.set_exception(error)
@@ -222,11 +225,16 @@ class Batcher:
             self._began = self._ends = 0.0
         seconds = monotonic() - began
         self.pace.observe(len(batch), seconds)
+        self._metrics.device_seconds.inc(seconds)
         for ticket, row in zip(batch, scores, strict=True):
             if not ticket.scored.done():
                 ticket.admission.photos -= 1  # now, not when its request hears of it: the next batch is up
                 ticket.scored.set_result(Scored(row, began - ticket.since, seconds))
         self._watched(edition, scores)
+
+    def late(self, photos: int) -> NoReturn:
+        """Raises the Refusal of photos whose time was up before they could be opened."""
+        self._shed("deadline", photos, self.photos)
 
     def _too_late(self, ticket: _Ticket) -> None:
         try:
@@ -234,7 +242,7 @@ class Batcher:
         except Refusal as refusal:
             ticket.scored.set_exception(refusal)
 
-    def _shed(self, cause: str, photos: int, before: int) -> None:
+    def _shed(self, cause: str, photos: int, before: int) -> NoReturn:
         self._metrics.shed.labels(cause).inc(photos)
         wait = max(ceil(self.pace.drain(before)), 1)
         raise Refusal(503, f"too busy; try again in {wait} s", {"Retry-After": str(wait)})

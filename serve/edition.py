@@ -32,8 +32,8 @@ class Edition:
 
     @cached_property
     def cards(self) -> Mapping[str, Card]:
-        """class -> the card of the head that decides, in the order of an answer's columns."""
-        return {card.name: card for card in self.scorer.cards if not is_shadow(card.name)}
+        """class -> the card of the head that decides; sorted, as an answer's columns are whatever was swapped."""
+        return {card.name: card for card in sorted(self.scorer.cards, key=_name) if not is_shadow(card.name)}
 
     @cached_property
     def shadows(self) -> Mapping[str, Card]:
@@ -48,7 +48,7 @@ class Edition:
     @cached_property
     def columns(self) -> np.ndarray:
         """Where the scorer has the classes that decide, int64 [k]."""
-        return np.array([column for column, name in enumerate(self.scorer.classes) if not is_shadow(name)])
+        return np.array([self.scorer.classes.index(name) for name in self.cards])
 
     @cached_property
     def labels(self) -> tuple[Label, ...]:
@@ -65,13 +65,17 @@ class Edition:
 
     @cached_property
     def bundle_sha256(self) -> str:
-        """Of a lock file with the heads that decide."""
-        pins = tuple(pin for pin in self.scorer.bundle.pins if not is_shadow(pin.ref.name))
-        return Bundle(self.bundle, pins).sha256
+        """Of a lock file with the heads that decide, sorted: equal replicas have equal ones."""
+        pins = {pin.ref.name: pin for pin in self.scorer.bundle.pins}
+        return Bundle(self.bundle, tuple(pins[name] for name in self.cards)).sha256
 
     def next(self, scorer: Scorer) -> Edition:
         """The edition that follows with this scorer."""
         return Edition(self.number + 1, scorer)
+
+
+def _name(card: Card) -> str:
+    return card.name
 
 
 def is_shadow(name: str) -> bool:

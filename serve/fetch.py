@@ -94,7 +94,7 @@ class Fetcher:
     async def __call__(self, url: str) -> bytes:
         target = self._target(url)
         try:
-            async with self.at_once, asyncio.timeout(self.config.seconds):
+            async with asyncio.timeout(self.config.seconds), self.at_once:
                 return await self._get(target, await self._address(target))
         except TimeoutError:
             reason = f"no photo within {self.config.seconds:g} seconds"

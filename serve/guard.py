@@ -5,6 +5,7 @@ Written against ASGI itself: Starlette's BaseHTTPMiddleware puts a queue and a t
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import os
@@ -100,12 +101,14 @@ class Guard:
             held += size
             self._held += size
             if self._held > self._most:
+                self._metrics.shed.labels("bodies").inc()
+                self._metrics.photos.labels("shed").inc()
                 raise Refusal(503, "too many requests at a time; try again in 1 s", {"Retry-After": "1"})
 
         async def hear() -> Message:
             nonlocal began
             message = await receive()
-            if not message.get("more_body"):
+            if message["type"] == "http.request" and not message.get("more_body"):
                 began = monotonic()  # a client's slow upload is not our latency
             hold(len(message.get("body", b"")))
             return message
@@ -125,6 +128,10 @@ class Guard:
             await refused(refusal)(scope, receive, answer)
         except ClientDisconnect:
             status = CLIENT_GONE
+        except asyncio.CancelledError:  # it outlasted the service's patience
+            if not status:
+                await refused(Refusal(503, "the service stops", {"Retry-After": "1"}))(scope, receive, answer)
+            raise
         except Exception:
             LOG.exception("error", extra={"fields": {"request": name, "path": scope["path"]}})
             if status:

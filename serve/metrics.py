@@ -43,10 +43,13 @@ class Metrics:
         self.request_seconds = histogram(
             "request_seconds", "From a request's last byte to its answer.", SECONDS, "route"
         )
-        self.stage_seconds = histogram("stage_seconds", "A photo's time in each stage.", SECONDS, "stage")
+        self.stage_seconds = histogram(
+            "stage_seconds", "A request's slowest photo's time in each stage.", SECONDS, "stage"
+        )
         self.queue_photos = gauge("queue_photos", "Decoded photos that wait for the device.")
         self.decoding_photos = gauge("decoding_photos", "Photos that are decoded or wait to be.")
         self.batch_photos = histogram("batch_photos", "Photos in a batch.", PHOTOS)
+        self.device_seconds = counter("device_seconds", "Seconds in which the device was at a batch.")
         self.photos = counter("photos", "Photos by what became of them.", "result")
         self.photo_errors = counter("photo_errors", "Photos that could not be decoded.", "reason")
         self.shed = counter("shed", "Photos that were turned away.", "cause")
@@ -63,6 +66,13 @@ class Metrics:
         self.ready = gauge("ready", "1 while requests are served.")
         self.scores = Scores()
         registry.register(self.scores)
+
+    def refused(self, status: int) -> None:
+        """Counts an answer that no route gave."""
+        self.requests.labels("none", status).inc()
+        if status == 503:
+            self.shed.labels("connections").inc()
+            self.photos.labels("shed").inc()
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
@@ -88,6 +98,7 @@ class Scores(Collector):
         self._lock = Lock()
         self._counts: dict[Head, np.ndarray] = {}
         self._sums: dict[Head, float] = {}
+        self._kept: frozenset[Head] | None = None
 
     def observe(self, heads: Sequence[Head], scores: np.ndarray) -> None:
         """Counts float32 [b, k], a column for each of `heads`; what is no number is left out."""
@@ -98,13 +109,16 @@ class Scores(Collector):
         sums = np.where(finite, scores, 0).sum(axis=0, dtype=np.float64)
         with self._lock:
             for head, count, total in zip(heads, counts, sums.tolist(), strict=True):
+                if self._kept is not None and head not in self._kept:
+                    continue  # a batch that ended after its edition
                 self._counts[head] = self._counts.get(head, 0) + count
                 self._sums[head] = self._sums.get(head, 0.0) + total
 
     def keep(self, heads: Iterable[Head]) -> None:
         """Forgets all other heads."""
         with self._lock:
-            for gone in self._counts.keys() - set(heads):
+            self._kept = frozenset(heads)
+            for gone in self._counts.keys() - self._kept:
                 del self._counts[gone], self._sums[gone]
 
     def collect(self) -> Iterator[Metric]:

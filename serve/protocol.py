@@ -29,6 +29,10 @@ PIPELINED = 128
 """Requests that may wait on one connection. Each takes a few kilobytes for the client's twenty bytes."""
 
 
+PROBES = (b"/healthz", b"/readyz", b"/metrics")
+"""Answered however many connections there are: a service that is only full must not be taken for dead."""
+
+
 class Phase(Enum):
     """What the connection waits for."""
 
@@ -106,8 +110,7 @@ class _Limited(HttpToolsProtocol):
         self._enter(Phase.HEAD)
         if len(self.connections) > 2 * self.limits.connections:  # even refusing takes too much
             transport.abort()
-        elif len(self.connections) > self.limits.connections:
-            self._refuse(Refusal(503, "too many connections: try again later", {"Retry-After": "1"}))
+        self.crowded = len(self.connections) > self.limits.connections
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -175,6 +178,8 @@ class _Limited(HttpToolsProtocol):
             raise Refusal(400, "only plain HTTP/1.1 is spoken here: send the request without Upgrade or CONNECT")
         if codings and (codings != [b"chunked"] or version == "1.0"):  # two servers may see two ends of such a body
             raise Refusal(400, "the only Transfer-Encoding is chunked, in HTTP/1.1")
+        if self.crowded and self.url not in PROBES:
+            raise Refusal(503, "too many connections: try again later", {"Retry-After": "1"})
         if len(self.pipeline) >= PIPELINED:
             raise Refusal(429, f"more than {PIPELINED} requests wait on this connection: read their answers first")
         super().on_headers_complete()

@@ -74,6 +74,7 @@ class Repository:
         self._changed = changed
         self._edition: Edition | None = None
         self._changing = asyncio.Lock()
+        self._working = False  # in the thread of changes
         self._seen = ""  # SHA-256 of the lock file that was last read, good or bad
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="swap")
 
@@ -83,6 +84,11 @@ class Repository:
         if self._edition is None:
             raise Refusal(503, "starting: the heads are being loaded", {"Retry-After": "2"})
         return self._edition
+
+    @property
+    def busy(self) -> bool:
+        """Whether a change is in hand."""
+        return self._working
 
     async def open(self) -> Edition:
         """Loads the bundle, compiled for every batch size. Raises InputError in one line."""
@@ -112,16 +118,20 @@ class Repository:
         return await self._change("reload", "", self._reload)
 
     async def watch(self, seconds: float) -> None:
-        """Looks at the lock file every so many seconds and reloads when its content is another, until cancelled."""
+        """Looks at the lock file every so many seconds and reloads when its content is another, until cancelled.
+
+        One that is refused is tried again each time, for its heads may still be on their way, and logged once.
+        """
+        refused = ""
         while True:
             await asyncio.sleep(seconds)
             found = await asyncio.get_running_loop().run_in_executor(self._thread, self._fingerprint)
             if found in ("", self._seen):
                 continue
             try:
-                await self.reload()
+                await self._change("reload", "", self._reload, again=found == refused)
             except Refusal:
-                continue  # which is in the log; it is read again when it has changed again
+                refused = found
             except Exception:
                 LOG.exception("error")  # whatever it was, the next change is another matter
 
@@ -130,25 +140,27 @@ class Repository:
         return await asyncio.to_thread(self._index)
 
     def stop(self) -> None:
-        """Lets a change in hand finish."""
-        self._thread.shutdown(cancel_futures=True)
+        """Takes no more changes; `busy` says whether one is still in hand."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _change(self, action: Action, name: str, make: Callable[[], Scorer]) -> Edition:
+    async def _change(self, action: Action, name: str, make: Callable[[], Scorer], again: bool = False) -> Edition:
         async with self._changing:  # until it is in place, for the next one builds on it
-            return await self._carry_out(action, name, make)
+            return await self._carry_out(action, name, make, again)
 
-    async def _carry_out(self, action: Action, name: str, make: Callable[[], Scorer]) -> Edition:
+    async def _carry_out(self, action: Action, name: str, make: Callable[[], Scorer], again: bool) -> Edition:
         began = monotonic()
         try:
             edition = await asyncio.get_running_loop().run_in_executor(self._thread, self._made, make)
         except (InputError, Refusal) as error:
             known = name if self._edition and name in {*self._edition.cards, *self._edition.shadows} else ""
-            self._metrics.swaps.labels(known, action, "refused").inc()
-            log("refused", logging.WARNING, action=action, name=name, error=str(error))
+            if not again:
+                self._metrics.swaps.labels(known, action, "refused").inc()
+                log("refused", logging.WARNING, action=action, name=name, error=str(error))
             status = error.status if isinstance(error, Refusal) else 409
             raise Refusal(status, str(error).replace(str(self._store.root), "store")) from None
-        if edition is not self._edition:
-            self._put(edition)
+        if edition is self._edition:
+            return edition
+        self._put(edition)
         self._metrics.swaps.labels(name, action, "done").inc()
         self._metrics.swap_seconds.observe(monotonic() - began)
         log("swap", action=action, name=name, edition=edition.number, heads=_versions(edition))
@@ -161,15 +173,28 @@ class Repository:
     def _made(self, make: Callable[[], Scorer]) -> Edition:
         """In the thread of changes: the edition that follows on the one that serves."""
         edition = self.edition
-        scorer = make()
-        if scorer is edition.scorer:
-            return edition
-        scorer.warm()
-        _try(scorer)
+        with self._at_work():
+            scorer = make()
+            if scorer is edition.scorer:
+                return edition
+            scorer.warm()
+            _try(scorer)
         return edition.next(scorer)
 
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._working = True
+        try:
+            yield
+        finally:
+            self._working = False
+
     def _open(self) -> Edition:
-        self._seen = self._fingerprint()
+        with self._at_work():
+            return self._opened()
+
+    def _opened(self) -> Edition:
+        seen = self._fingerprint()
         _check_names(read_bundle(self._store, self._bundle).classes)
         config = self._config
         scorer = load_scorer(
@@ -181,6 +206,7 @@ class Repository:
             precision=config.precision,
         )
         _try(scorer)
+        self._seen = seen
         return Edition(1, scorer)
 
     def _load(self, name: str, version: int | None, shadow: bool) -> Scorer:
@@ -209,19 +235,20 @@ class Repository:
         return scorer
 
     def _reload(self) -> Scorer:
-        self._seen = self._fingerprint()
+        seen = self._fingerprint()
         edition = self.edition
         scorer, bundle = edition.scorer, read_bundle(self._store, self._bundle)
         _check_names(bundle.classes)
         heads = [
             self._store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256)
             for pin in bundle.pins
-            if pin not in scorer.bundle.pins
+            if not any(_same(pin, other) for other in scorer.bundle.pins)
         ]
         for head in heads:
             scorer = _placed(scorer, head)
         for gone in set(edition.cards) - set(bundle.classes):
             scorer = scorer.remove(gone)
+        self._seen = seen
         return scorer
 
     def _fingerprint(self) -> str:
@@ -249,6 +276,11 @@ def _check_names(classes: Sequence[str]) -> None:
     for name in classes:
         if name in RESERVED:
             raise InputError(f"class {name}: a class of this name cannot be served; train it under another")
+
+
+def _same(pin: Pin, other: Pin) -> bool:
+    """Whether `other` is what `pin` asks for, which may leave the card open."""
+    return (pin.ref, pin.sha256) == (other.ref, other.sha256) and pin.card_sha256 in ("", other.card_sha256)
 
 
 def _placed(scorer: Scorer, head: Head) -> Scorer:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -58,7 +61,11 @@ def serve(
     with _bound(host, port) as bound:
         set_up()
         _open_files()
-        uvloop.run(_serve(Service(store, bundle, settings), keys, bound, listening))
+        service = Service(store, bundle, settings)
+        uvloop.run(_serve(service, keys, bound, listening))
+    if service.repository.busy:  # compiling, which nothing ends but the process' own end
+        sys.stdout.flush()
+        os._exit(0)
 
 
 class _Server(uvicorn.Server):
@@ -74,7 +81,7 @@ async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: 
     server = _Server(
         uvicorn.Config(
             create_app(service, keys),
-            http=limited_protocol(limits, lambda status: service.metrics.requests.labels("none", status).inc()),
+            http=limited_protocol(limits, service.metrics.refused),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -88,19 +95,23 @@ async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: 
     loop = asyncio.get_running_loop()
     serving = loop.create_task(server.serve([bound]))
     starting = loop.create_task(service.start())
-    endings: list[asyncio.Task[None]] = []
+    signalled: set[asyncio.Task[None]] = set()  # what signals began: the loop itself would forget it
 
     def end(number: signal.Signals) -> None:
         log("signal", name=number.name)
+        server.force_exit = service.draining  # it is the second
+        serves = service.ready and number is signal.SIGTERM
         service.drain()
-        if endings:
-            server.force_exit = True
-        wait = config.drain_seconds if number is signal.SIGTERM and not endings else 0.0
-        endings.append(loop.create_task(_end(server, wait)))
+        begin(_end(server, config.drain_seconds if serves else 0.0))
 
     def reload() -> None:
         log("signal", name="SIGHUP")
-        endings.append(loop.create_task(_reload(service)))
+        begin(_reload(service))
+
+    def begin(work: Coroutine[Any, Any, None]) -> None:
+        task = loop.create_task(work)
+        signalled.add(task)
+        task.add_done_callback(signalled.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
@@ -117,7 +128,7 @@ async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: 
     finally:
         server.should_exit = True
         await serving
-        starting.cancel()
+        starting.cancel()  # what its threads are at goes on, and is not waited for
         with contextlib.suppress(asyncio.CancelledError, InputError):
             await starting
         await service.stop()

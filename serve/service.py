@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
@@ -89,11 +89,12 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
         self._decoding = 0
+        self._one_work = asyncio.Semaphore(1)
 
     @property
     def ready(self) -> bool:
         """Whether requests are served and more are welcome."""
-        return self._started and not self.draining
+        return self._started and not self.draining and not any(task.done() for task in self._tasks)
 
     @property
     def alive(self) -> bool:
@@ -130,9 +131,7 @@ class Service:
         self.metrics.ready.set(0)
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._workers.stop()
         await asyncio.to_thread(self.repository.stop)
         await asyncio.to_thread(self.batcher.stop)
@@ -176,7 +175,8 @@ class Service:
             Refusal: 413 where it takes too much time or memory; else what the function raises.
         """
         try:
-            return await self._workers.run(function, *arguments)
+            async with self._one_work:  # the other processes are for photos
+                return await self._workers.run(function, *arguments)
         except ImageError as error:
             raise Refusal(413, f"the request {error}") from None
 
@@ -187,7 +187,7 @@ class Service:
         ahead = self._decoding
         self.metrics.decoding_photos.set(ahead)
         try:
-            prepared = await self._prepared(edition, photos)
+            prepared = await self._prepared(edition, photos, admission)
         finally:
             self._decoding -= len(photos)
             self.metrics.decoding_photos.set(self._decoding)
@@ -198,13 +198,17 @@ class Service:
         self.batcher.pace.decoded(ahead, decode)
         return await _all([self._one(edition, found, decode, admission) for found, _ in prepared])
 
-    async def _prepared(self, edition: Edition, photos: Sequence[Given]) -> list[Prepared]:
+    async def _prepared(self, edition: Edition, photos: Sequence[Given], admission: Admission) -> list[Prepared]:
         try:
-            return await self._workers.run(work.prepare, photos, edition.scorer.sizes, self._limits)
+            return await self._workers.run(
+                work.prepare, photos, edition.scorer.sizes, self._limits, until=admission.deadline
+            )
+        except TimeoutError:
+            self.batcher.late(len(photos))
         except ImageError as error:
             if len(photos) == 1:
                 return [(error, 0.0)]
-        return [one for photo in photos for one in await self._prepared(edition, [photo])]  # whose doing was it?
+        return [one for photo in photos for one in await self._prepared(edition, [photo], admission)]  # whose doing?
 
     async def _one(
         self, edition: Edition, found: dict[int, Photo] | ImageError, decode: float, admission: Admission

@@ -17,13 +17,16 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, Literal, TypeVar
 
 from prohibit_jax.images.decode import ImageError
 from serve.errors import Refusal
+from serve.log import LOG
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -36,6 +39,9 @@ STARTS = 60.0
 
 ENDS = 0.2
 """Seconds in which a process that is about to end does."""
+
+SECRETS = ("PROHIBIT_KEYS", "PROHIBIT_ADMIN_KEYS")
+"""Of the environment, what those who open hostile bytes do not get."""
 
 Death = Literal["died", "stuck"]
 
@@ -75,14 +81,26 @@ class Workers:
         for worker in workers:
             self._idle.put(worker)
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def run(self, function: Callable[..., T], *arguments: Any, until: float = inf) -> T:
         """The function's result, or its exception.
 
+        Args:
+            function: of a module.
+            arguments: of the function.
+            until: of the monotonic clock; what has not begun by then is given up.
+
         Raises:
+            TimeoutError: no process was free in time.
             ImageError: it was the end of a process, twice, or took too long.
             Refusal: 503, processes were killed or stopped again and again.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, function, arguments)
+        begun = self._threads.submit(self._run, function, arguments)
+        result: asyncio.Future[T] = asyncio.wrap_future(begun)
+        if until < inf:
+            await asyncio.wait((result,), timeout=until - monotonic())
+            if not result.done() and begun.cancel():
+                raise TimeoutError
+        return await result
 
     def stop(self) -> None:
         """Ends them all, without waiting for what they are at."""
@@ -98,6 +116,8 @@ class Workers:
         for _ in range(MORE_TRIES):
             worker = self._idle.get()  # there is one, for there are as many as threads
             try:
+                if not worker.alive:
+                    worker = self._worker()
                 result: T = worker.call(function, arguments)
             except WorkerError as error:
                 self._died(error.cause)
@@ -106,10 +126,13 @@ class Workers:
                     raise ImageError("damaged", f"took more than {self._seconds:g} s to decode") from None
                 if faults == TRIES:
                     raise ImageError("damaged", "ended the process that decoded it") from None
+            except OSError as error:  # there is no memory, or no file, for another process
+                self._died("died")
+                LOG.warning("worker", extra={"fields": {"error": str(error)}})
             else:
                 return result
             finally:
-                self._idle.put(worker if worker.alive else self._worker())
+                self._idle.put(worker)
         raise Refusal(503, "the processes that decode photos do not live; try again in 1 s", {"Retry-After": "1"})
 
 
@@ -121,16 +144,17 @@ class _Worker:
         for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # cheaper than to poll before each read
             ours.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
         command = [sys.executable, "-m", "serve.work", str(theirs.fileno()), str(allowance)]
-        with theirs:
+        with theirs, ours:  # `detach` below leaves the latter open
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,  # where `serve` is found, however this process found it
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                env={name: value for name, value in os.environ.items() if name not in SECRETS}
+                | {"OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # where decoders' libraries say what they think of a file
                 pass_fds=[theirs.fileno()],
             )
-        self._pipe = Connection(ours.detach())
+            self._pipe = Connection(ours.detach())
         self._seconds = seconds
         self._had = 0.0  # seconds of a processor, when it answered last
         self._ready = False
@@ -140,7 +164,9 @@ class _Worker:
         """The function's result, or its exception; WorkerError where there is neither."""
         try:
             if not self._ready:  # starting is not the work's fault
-                self._ready = self._pipe.poll(STARTS) and self._pipe.recv() is None
+                if not self._pipe.poll(STARTS):
+                    raise EOFError
+                self._ready = self._pipe.recv() is None
             self._pipe.send((function, arguments))
             sound, result, stays, self._had = self._pipe.recv()
         except BlockingIOError:
@@ -150,6 +176,9 @@ class _Worker:
         except (OSError, EOFError, pickle.UnpicklingError):
             self.end()
             raise WorkerError("died", self._process.returncode == -signal.SIGKILL) from None
+        except BaseException:
+            self.end()  # or its answer would be the next one's
+            raise
         if not stays:
             self.end()
         if not sound:

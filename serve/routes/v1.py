@@ -103,12 +103,13 @@ async def _fetched(request: Request, body: bytes) -> list[tuple[str, Given]]:
         raise Refusal(413, f"{len(urls)} photos; a request may have {limits.photos}")
 
     async def photo(url: str) -> tuple[str, Given]:
+        name = url.encode(errors="replace").decode()  # JSON may hold halves of characters, which no answer can
         try:
             found = await fetch(url)
         except Refusal as refusal:
-            return url, ImageError("fetch", refusal.text)
+            return name, ImageError("fetch", refusal.text)
         hold(request, len(found))
-        return url, found
+        return name, found
 
     return await unless_gone(request, asyncio.gather(*map(photo, urls)))
 

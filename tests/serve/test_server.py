@@ -101,6 +101,21 @@ def test_sigterm_drains(own: Server) -> None:
     assert "error" not in events
 
 
+def test_a_reload_is_no_first_signal(own: Server) -> None:
+    os.kill(own.pid, signal.SIGHUP)
+    eventually(lambda: "signal" in [line["event"] for line in own.lines()])
+    kept = http.client.HTTPConnection(urlsplit(own.url).netloc, timeout=20)
+    kept.connect()
+    os.kill(own.pid, signal.SIGTERM)
+    eventually(lambda: unready(kept))
+    kept.request("POST", "/v1/score", jpeg(3))  # it still drains
+    answer = kept.getresponse()
+    assert answer.status == 200
+    answer.read()
+    kept.close()
+    assert own.process.wait(30) == 0
+
+
 def test_interrupting_ends_at_once_and_leaves_no_process(own: Server) -> None:
     children = workers(own)
     assert len(children) == len(os.sched_getaffinity(0))

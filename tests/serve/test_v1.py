@@ -112,7 +112,7 @@ def test_a_budget_is_a_number_of_milliseconds(server: Server, query: str) -> Non
 
 
 def test_an_idle_service_answers_even_beyond_a_request_s_budget(server: Server) -> None:
-    assert post(server, jpeg(1), query="?budget_ms=0.001")[0] in (200, 503)
+    assert post(server, jpeg(1), query="?budget_ms=0.001")[0] == 200
     assert post(server, jpeg(1), query="?budget_ms=5000")[0] == 200
 
 

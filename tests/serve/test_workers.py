@@ -5,6 +5,7 @@ import io
 import os
 import time
 from collections.abc import Coroutine
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,60 @@ def test_memory_is_bounded_and_given_back() -> None:
         assert await workers.run(harm.hog, 2**20) == 2**20
 
     assert run(story) == []
+
+
+def test_where_no_process_can_be_started_the_service_survives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise OSError(24, "too many open files")
+
+    async def story(workers: Workers) -> None:
+        for _ in range(2):
+            with pytest.raises(ImageError):
+                await workers.run(harm.die)
+        with monkeypatch.context() as patch:
+            patch.setattr("serve.workers.subprocess.Popen", none)
+            with pytest.raises(Refusal, match="do not live"):
+                await workers.run(abs, -1)
+        assert await workers.run(abs, -1) == 1
+
+    assert run(story).count("died") >= 4
+
+
+def test_an_answer_never_goes_to_the_next_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    receive = Connection.recv
+
+    def fail_once(pipe: Connection) -> object:
+        monkeypatch.setattr(Connection, "recv", receive)
+        raise MemoryError
+
+    async def story(workers: Workers) -> None:
+        monkeypatch.setattr(Connection, "recv", fail_once)
+        with pytest.raises(MemoryError):
+            await workers.run(abs, -7)
+        assert [await workers.run(abs, -i) for i in range(8)] == list(range(8))
+
+    run(story)
+
+
+def test_what_has_not_begun_in_time_is_given_up() -> None:
+    async def story(workers: Workers) -> None:
+        busy = [asyncio.create_task(workers.run(time.sleep, 1.0)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            await workers.run(abs, -1, until=time.monotonic() + 0.1)
+        await asyncio.gather(*busy)
+        assert await workers.run(abs, -1, until=time.monotonic() + 60) == 1
+
+    assert run(story) == []
+
+
+def test_workers_have_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROHIBIT_ADMIN_KEYS", "an-admin-key-of-tests")
+
+    async def story(workers: Workers) -> None:
+        assert await workers.run(os.getenv, "PROHIBIT_ADMIN_KEYS") is None
+
+    run(story)
 
 
 def test_exceptions_arrive_whatever_they_are() -> None:
