@@ -96,11 +96,15 @@ class Workers:
         """
         begun = self._threads.submit(self._run, function, arguments)
         result: asyncio.Future[T] = asyncio.wrap_future(begun)
-        if until < inf:
-            await asyncio.wait((result,), timeout=until - monotonic())
-            if not result.done() and begun.cancel():
-                raise TimeoutError
-        return await result
+        try:
+            if until < inf:
+                await asyncio.wait((result,), timeout=until - monotonic())
+                if not result.done() and begun.cancel():
+                    raise TimeoutError
+            return await result
+        except asyncio.CancelledError:
+            begun.cancel()  # nobody waits for it any more
+            raise
 
     def stop(self) -> None:
         """Ends them all, without waiting for what they are at."""

@@ -152,6 +152,20 @@ def test_what_has_not_begun_in_time_is_given_up() -> None:
     assert run(story) == []
 
 
+def test_what_nobody_waits_for_is_not_begun(tmp_path: Path) -> None:
+    async def story(workers: Workers) -> None:
+        busy = [asyncio.create_task(workers.run(time.sleep, 0.5)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        left = asyncio.create_task(workers.run(os.mkdir, str(tmp_path / "made"), until=time.monotonic() + 60))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        await asyncio.gather(*busy, left, return_exceptions=True)
+        await workers.run(abs, -1)
+        assert not (tmp_path / "made").exists()
+
+    run(story)
+
+
 def test_workers_have_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROHIBIT_ADMIN_KEYS", "an-admin-key-of-tests")
 
