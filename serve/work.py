@@ -5,6 +5,7 @@ Started as `python -m serve.work HANDLE BYTES`; it answers one task after the ot
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -23,8 +24,8 @@ from prohibit_jax.images.resize import load, resize
 from prohibit_jax.types import InputError, Photo
 from serve.errors import Refusal
 
-TRIM = 256 * 2**20
-"""A process that has grown by more than this many bytes for a task ends after it and is replaced."""
+KEPT = 24 * 2**20
+"""Bytes by which a process may have grown after a task: what is more is given back, or it ends and is replaced."""
 
 
 NICENESS = 10
@@ -87,8 +88,10 @@ def main(handle: int, allowance: int) -> None:
         while True:
             function, arguments = pipe.recv()
             sound, result = _run(function, arguments)
-            del arguments
-            stays = _pages(1) < resident + TRIM
+            del arguments  # before memory is looked at
+            if _pages(1) > resident + KEPT:
+                _give_back()
+            stays = _pages(1) < resident + KEPT
             pipe.send((sound, result, stays, process_time()))
             del result
             if not stays:
@@ -104,6 +107,12 @@ def _run(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[bool, 
         return False, error
     except Exception as error:  # one that may not survive the pipe
         return False, RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _give_back() -> None:
+    """Returns what the C library keeps for later to the system."""
+    with suppress(AttributeError, OSError):  # another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _pages(field: int) -> int:
