@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
 from time import monotonic
-from typing import NoReturn
 
 import numpy as np
 
@@ -122,7 +121,7 @@ class Batcher:
     def _checked(self, photos: int, budget: float) -> Admission:
         now, before = monotonic(), self.photos
         if before + photos > self._room:
-            self._shed("queue", photos, before)
+            raise self._shed("queue", photos, before)
         admission = Admission(now + max(budget, PATIENCE * self.pace.alone(photos)), photos)
         start = now + max(self.pace.decoding(before - len(self._waiting) + photos), self._ends - now)
         later = sorted((other for other in self._admitted if other.deadline > admission.deadline), key=_deadline)
@@ -130,7 +129,7 @@ class Batcher:
         for one in (admission, *later):
             ahead += one.photos
             if start + self.pace.drain(ahead) > one.deadline:
-                self._shed("budget", photos, before)
+                raise self._shed("budget", photos, before)
         return admission
 
     async def score(self, edition: Edition, pixels: Mapping[int, Photo], admission: Admission) -> Scored:
@@ -204,7 +203,7 @@ class Batcher:
                 continue
             left = ticket.deadline - monotonic()
             if left < self.pace.batch(1) and not batch:
-                self._too_late(ticket)
+                ticket.scored.set_exception(self._shed("deadline", 1, len(self._waiting)))
             elif batch and ticket.edition is not batch[0].edition:
                 others.append(ticket)
             else:
@@ -232,20 +231,15 @@ class Batcher:
                 ticket.scored.set_result(Scored(row, began - ticket.since, seconds))
         self._watched(edition, scores)
 
-    def late(self, photos: int) -> NoReturn:
-        """Raises the Refusal of photos whose time was up before they could be opened."""
-        self._shed("deadline", photos, self.photos)
+    def late(self, photos: int) -> Refusal:
+        """Counts photos whose time was up before they could be opened; what their request is told."""
+        return self._shed("deadline", photos, self.photos)
 
-    def _too_late(self, ticket: _Ticket) -> None:
-        try:
-            self._shed("deadline", 1, len(self._waiting))
-        except Refusal as refusal:
-            ticket.scored.set_exception(refusal)
-
-    def _shed(self, cause: str, photos: int, before: int) -> NoReturn:
+    def _shed(self, cause: str, photos: int, before: int) -> Refusal:
+        """Counts photos that are turned away, with `before` ahead of them; what their request is told."""
         self._metrics.shed.labels(cause).inc(photos)
         wait = max(ceil(self.pace.drain(before)), 1)
-        raise Refusal(503, f"too busy; try again in {wait} s", {"Retry-After": str(wait)})
+        return Refusal(503, f"too busy; try again in {wait} s", {"Retry-After": str(wait)})
 
 
 def _deadline(admission: Admission) -> float:

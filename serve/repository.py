@@ -13,11 +13,11 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -74,8 +74,8 @@ class Repository:
         self._changed = changed
         self._edition: Edition | None = None
         self._changing = asyncio.Lock()
-        self._working = False  # in the thread of changes
-        self._seen = ""  # SHA-256 of the lock file that was last read, good or bad
+        self._change_in_hand: Future[Edition] | None = None
+        self._seen = ""  # SHA-256 of the lock file that was last followed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="swap")
 
     @property
@@ -88,11 +88,11 @@ class Repository:
     @property
     def busy(self) -> bool:
         """Whether a change is in hand."""
-        return self._working
+        return self._change_in_hand is not None and self._change_in_hand.running()
 
     async def open(self) -> Edition:
         """Loads the bundle, compiled for every batch size. Raises InputError in one line."""
-        edition = await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        edition = await self._in_thread(self._open)
         self._put(edition)
         return edition
 
@@ -150,7 +150,7 @@ class Repository:
     async def _carry_out(self, action: Action, name: str, make: Callable[[], Scorer], again: bool) -> Edition:
         began = monotonic()
         try:
-            edition = await asyncio.get_running_loop().run_in_executor(self._thread, self._made, make)
+            edition = await self._in_thread(self._made, make)
         except (InputError, Refusal) as error:
             known = name if self._edition and name in {*self._edition.cards, *self._edition.shadows} else ""
             if not again:
@@ -166,6 +166,10 @@ class Repository:
         log("swap", action=action, name=name, edition=edition.number, heads=_versions(edition))
         return edition
 
+    async def _in_thread(self, function: Callable[..., Edition], *arguments: Any) -> Edition:
+        self._change_in_hand = self._thread.submit(function, *arguments)
+        return await asyncio.wrap_future(self._change_in_hand)
+
     def _put(self, edition: Edition) -> None:
         self._edition = edition
         self._changed(edition)
@@ -173,27 +177,14 @@ class Repository:
     def _made(self, make: Callable[[], Scorer]) -> Edition:
         """In the thread of changes: the edition that follows on the one that serves."""
         edition = self.edition
-        with self._at_work():
-            scorer = make()
-            if scorer is edition.scorer:
-                return edition
-            scorer.warm()
-            _try(scorer)
+        scorer = make()
+        if scorer is edition.scorer:
+            return edition
+        scorer.warm()
+        _try(scorer)
         return edition.next(scorer)
 
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        self._working = True
-        try:
-            yield
-        finally:
-            self._working = False
-
     def _open(self) -> Edition:
-        with self._at_work():
-            return self._opened()
-
-    def _opened(self) -> Edition:
         seen = self._fingerprint()
         _check_names(read_bundle(self._store, self._bundle).classes)
         config = self._config

@@ -39,7 +39,7 @@ Result = tuple[Scored | ImageError, float]
 BYTES_A_PIXEL = 24
 """Of memory that decoding takes at most."""
 TOGETHER = 4
-"""Photos that a process is given at once: a call costs it and us a tenth of what a small photo does."""
+"""Photos that a process is given at once: a call has a cost of its own."""
 REHEARSALS = 5
 """Runs of each batch size before the first request, by which the device's pace is known."""
 PROMISED = 0.85
@@ -94,12 +94,17 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether requests are served and more are welcome."""
-        return self._started and not self.draining and not any(task.done() for task in self._tasks)
+        return self._started and not self.draining and self._running
 
     @property
     def alive(self) -> bool:
         """Whether it can be hoped that this process will serve again."""
-        return self.batcher.running < STUCK and not any(task.done() for task in self._tasks)
+        return self.batcher.running < STUCK and self._running
+
+    @property
+    def _running(self) -> bool:
+        """Whether nothing that `start` began has ended by itself."""
+        return not any(task.done() for task in self._tasks)
 
     async def start(self) -> None:
         """Loads and compiles the bundle, starts the decoding processes, and learns how fast both are.
@@ -133,7 +138,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._workers.stop()
-        await asyncio.to_thread(self.repository.stop)
+        self.repository.stop()
         await asyncio.to_thread(self.batcher.stop)
 
     def drain(self) -> None:
@@ -204,7 +209,7 @@ class Service:
                 work.prepare, photos, edition.scorer.sizes, self._limits, until=admission.deadline
             )
         except TimeoutError:
-            self.batcher.late(len(photos))
+            raise self.batcher.late(len(photos)) from None
         except ImageError as error:
             if len(photos) == 1:
                 return [(error, 0.0)]

@@ -14,7 +14,7 @@ STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
 @dataclass
-class Duration:
+class Total:
     """How often something happened, and how long it took in all."""
 
     count: int = 0
@@ -30,9 +30,9 @@ class Duration:
 class _Model:
     photos: int = 0
     last_ms: int = 0  # since 1970
-    success: Duration = field(default_factory=Duration)
-    fail: Duration = field(default_factory=Duration)
-    stages: dict[str, Duration] = field(default_factory=lambda: {stage: Duration() for stage in STAGES})
+    success: Total = field(default_factory=Total)
+    fail: Total = field(default_factory=Total)
+    stages: dict[str, Total] = field(default_factory=lambda: {stage: Total() for stage in STAGES})
 
 
 class Statistics:

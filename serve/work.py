@@ -27,10 +27,8 @@ from serve.errors import Refusal
 KEPT = 24 * 2**20
 """Bytes by which a process may have grown after a task: what is more is given back, or it ends and is replaced."""
 
-
 NICENESS = 10
 """The device goes first: decoded photos wait for it, and one of its threads that has to wait holds up all of them."""
-
 
 Given = bytes | np.ndarray | ImageError
 """A photo: a file, its pixels as uint8 [h, w, 3], or why there is none."""
@@ -63,7 +61,7 @@ def _prepared(photo: Given, sizes: Sequence[int], limits: Limits) -> Prepared:
     except ImageError as error:
         found = error
     except MemoryError:
-        found = ImageError("too_many_pixels", "needs more memory than may be used")
+        found = _no_memory()
     return found, perf_counter() - began
 
 
@@ -102,11 +100,15 @@ def _run(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[bool, 
     try:
         return True, function(*arguments)
     except MemoryError:
-        return False, ImageError("too_many_pixels", "needs more memory than may be used")
+        return False, _no_memory()
     except (InputError, Refusal) as error:
         return False, error
     except Exception as error:  # one that may not survive the pipe
         return False, RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _no_memory() -> ImageError:
+    return ImageError("too_many_pixels", "needs more memory than may be used")
 
 
 def _give_back() -> None:
