@@ -22,7 +22,7 @@ from prohibit_jax.config import load_config
 from prohibit_jax.data.sources import open_source
 from prohibit_jax.heads.make import train_head
 from prohibit_jax.score.job import score_source
-from prohibit_jax.score.table import ScoreTable, read_scores
+from prohibit_jax.score.table import ScoreTable, open_scores
 
 BUNDLE = "isolation"
 
@@ -41,14 +41,14 @@ def main() -> None:
             pins = make_bundle(store, BUNDLE).pins
             out = Path(folder) / file
             score_source(BUNDLE, open_source(arguments.data), out, store, line("scoring"))
-            return {pin.ref.name: _files(store, str(pin.ref)) for pin in pins}, read_scores(out)
+            return {pin.ref.name: _files(store, str(pin.ref)) for pin in pins}, open_scores(out)
 
         files, scores = scored("before.parquet")
         overrides = {"data.source": arguments.data, "model.weights": "lite0", "model.trunk_through": "s7"}
         config = load_config(arguments.again, None, ["train.seed=100", "train.batch=64"], overrides)
         train_head(config, store, progress=line)
         files_after, scores_after = scored("after.parquet")
-    print(f"{len(scores.table)} photos\n")
+    print(f"{scores.rows} photos\n")
     print(
         "| class | head before | head after | files the same | scores that differ by any bit |\n|---|---|---|---|---|"
     )

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from launch import bench, bundle, demo, evaluate, score, serve, train, weights
+from launch import bench, bundle, demo, evaluate, label, labels, loop, query, score, serve, simulate, train, weights
 from prohibit_jax.types import InputError
 
 STOPPED = 130  # what Typer makes of Ctrl-C
@@ -23,8 +23,13 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("bundle")(bundle.bundle)
 app.command("score")(score.score)
+app.command("query")(query.query)
+app.command("label")(label.label)
+app.command("simulate")(simulate.simulate)
 app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
+app.add_typer(labels.app, name="labels")
+app.add_typer(loop.app, name="loop")
 app.add_typer(weights.app, name="weights")
 
 

@@ -35,10 +35,11 @@ def serve(
 
         raise InputError(f"launch serve: {error.name} is not installed; pip install 'prohibit-jax[serve]'") from None
     from prohibit_jax.bundle.store import Store
+    from serve.listening import address
     from serve.settings import load_serve_config
 
     def listening(host: str, port: int) -> None:
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        url = address(host, port)
         answer(
             {"url": url, "pid": os.getpid()},
             as_json,

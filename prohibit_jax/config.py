@@ -7,14 +7,15 @@ and `--set section.key=value` has the last word.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
-from prohibit_jax.types import COLUMNS, InputError, check_name
+from prohibit_jax.types import RESERVED, InputError, check_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
@@ -59,12 +60,24 @@ class ClassConfig(Section):
 class DataConfig(Section):
     """Where photos come from, how they are split, and what is refused."""
 
-    source: str = ""  # folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT
+    source: str = ""  # folder:PATH, manifest:FILE, tfds:NAME, labels:ADDRESS or synthetic:COUNT
     validation: Share = 0.2
     test: Share = 0.2
     workers: Annotated[int, Field(ge=0, le=256)] = 2  # decoding processes; 0 decodes in threads of this one
     max_bytes: Count = 32 * 2**20
     max_pixels: Count = 50_000_000
+
+    @field_serializer("source")
+    def _without_password(self, source: str) -> str:
+        return redacted(source)  # a dumped config ends in cards and runs, for all to read
+
+
+class LabelsConfig(Section):
+    """How the answers of several annotators make one label (`data.label_store.Rule`), for --data labels:."""
+
+    adjudicators: tuple[str, ...] = ()
+    votes: Count = 1
+    photos: str = ""  # the source of photos that are no files, as tfds:NAME and parquet:PATH may hold
 
 
 class ModelConfig(Section):
@@ -123,6 +136,7 @@ class Config(Section):
 
     class_: ClassConfig = Field(alias="class")
     data: DataConfig = DataConfig()
+    labels: LabelsConfig = LabelsConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -146,7 +160,7 @@ def load_config(
     Raises:
         InputError: an unknown key, a wrong value, a file that is not TOML: one line that names it.
     """
-    default = Path("configs") / f"{_checked(class_name)}.toml" if class_name else None
+    default = Path("configs") / f"{check_class(class_name)}.toml" if class_name else None
     file = Path(path) if path is not None else default if default and default.is_file() else None
     tables = _read(file) if file is not None else {}
     source = str(file) if file is not None else "config"
@@ -190,15 +204,20 @@ def parse_config(tables: Mapping[str, Any], source: str) -> Config:
     if asked.positive and asked.classes:
         raise InputError(f"{source}: class.classes takes the place of class.positive; give one of them")
     for name in (asked.name, *asked.classes):
-        _checked(name)
+        check_class(name)
     if (config.train.loss == "softmax") != bool(asked.classes):
         raise InputError(f"{source}: train.loss softmax goes with class.classes, bce and focal with class.positive")
     return config
 
 
-def _checked(name: str) -> str:
-    """A class's name, unless it could not be a column of scores."""
-    if check_name(name) in COLUMNS:
+def redacted(address: str) -> str:
+    """An address, or any text that may hold one, with `***` in place of its password."""
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", address, flags=re.DOTALL))
+
+
+def check_class(name: str) -> str:
+    """Returns a class's name; raises InputError if it cannot be one, or a column of scores."""
+    if check_name(name) in RESERVED:
         raise InputError(f"class {name!r}: scores have a column of that name already; choose another")
     return name
 
@@ -220,7 +239,7 @@ def _set_all(tables: dict[str, Any], settings: Sequence[str], example: str) -> N
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or key.count(".") != 1:
-            raise InputError(f"--set {setting!r}: write section.key=value, as in {example}")
+            raise InputError(f"--set {redacted(setting)!r}: write section.key=value, as in {example}")
         _set(tables, key, _value(text))
 
 

@@ -36,6 +36,9 @@ Images = UInt8[np.ndarray, "b h w 3"]
 Features = Float32[np.ndarray, "b h w f"]
 """A trunk's output on the host."""
 
+Embeddings = Float32[np.ndarray, "b f"]
+"""Photos as numbers on the host, a row each."""
+
 Scores = Float32[np.ndarray, "b k"]
 """Calibrated probabilities, a column per head, 0 to 1."""
 
@@ -47,8 +50,8 @@ class InputError(ValueError):
     """Input that the user can correct: one line that names the file or the field and says what to do."""
 
 
-COLUMNS = ("path", "sha256", "width", "height", "error")
-"""What a table of scores has beside a column per class, which therefore no class may be named."""
+RESERVED = ("path", "sha256", "width", "height", "error", "phash", "embedding")
+"""What a table of scores has, the last two on request, beside a column per class: no class may be named so."""
 
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

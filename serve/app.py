@@ -14,7 +14,7 @@ from prohibit_jax.types import InputError
 from serve.calm import Calm
 from serve.errors import Refusal
 from serve.fetch import Fetcher
-from serve.guard import Guard, Keys, refused
+from serve.guard import Guard, Keys, no_route, refused
 from serve.routes import operations, pages, v1, v2
 from serve.service import Service
 
@@ -24,7 +24,7 @@ def create_app(service: Service, keys: Keys = Keys()) -> Starlette:  # noqa: B00
     app = Starlette(
         routes=[*v1.ROUTES, *v2.ROUTES, *operations.ROUTES, *pages.ROUTES],
         middleware=[Middleware(Guard, keys, service.metrics, service.settings.limits.bodies)],
-        exception_handlers={Refusal: _refused, InputError: _bad_input, HTTPException: _http},
+        exception_handlers={Refusal: _refused, InputError: _bad_input, HTTPException: no_route},
     )
     app.router.redirect_slashes = False
     app.state.service = service
@@ -42,11 +42,3 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _bad_input(_: Request, error: Exception) -> Response:
     return refused(Refusal(400, str(error)))
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such route, or another method."""
-    assert isinstance(error, HTTPException)
-    return refused(
-        Refusal(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}", error.headers)
-    )

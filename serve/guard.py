@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from time import monotonic
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prohibit_jax.types import InputError
@@ -48,7 +49,7 @@ class Keys:
     @classmethod
     def from_environment(cls) -> Keys:
         """`PROHIBIT_KEYS` and `PROHIBIT_ADMIN_KEYS`, comma-separated. Raises InputError where one is too short."""
-        return cls(_keys("PROHIBIT_KEYS"), _keys("PROHIBIT_ADMIN_KEYS"))
+        return cls(keys_of("PROHIBIT_KEYS"), keys_of("PROHIBIT_ADMIN_KEYS"))
 
     def check(self, path: str, authorization: str) -> None:
         """Raises Refusal 401 or 403 unless a request with this Authorization header may have this path.
@@ -62,11 +63,7 @@ class Keys:
             raise Refusal(403, "changing heads over HTTP is switched off: start the service with PROHIBIT_ADMIN_KEYS")
         if not admin and not self.data:
             return
-        given = authorization.removeprefix("Bearer ") if authorization.startswith("Bearer ") else ""
-        if not given:
-            raise Refusal(401, "send a key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
-        if not _among(given, (*self.data, *self.admin)):
-            raise Refusal(401, "this is no key of this service", {"WWW-Authenticate": "Bearer"})
+        given = check_key(authorization, (*self.data, *self.admin))
         if admin and not _among(given, self.admin):
             raise Refusal(403, "this key scores; changing heads wants one of PROHIBIT_ADMIN_KEYS")
 
@@ -165,13 +162,32 @@ def refused(refusal: Refusal) -> JSONResponse:
     return JSONResponse({"error": refusal.text}, refusal.status, headers=refusal.headers)
 
 
-def _among(given: str, keys: Sequence[str]) -> bool:
-    """Whether `given` is one of the keys, in a time that tells nothing about them."""
-    return any([hmac.compare_digest(given.encode(), key.encode()) for key in keys])  # noqa: C419 - all are compared
+async def no_route(request: Request, error: Exception) -> Response:
+    """Answers what Starlette itself refuses: no such route, or another method."""
+    assert isinstance(error, HTTPException)
+    return refused(
+        Refusal(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}", error.headers)
+    )
 
 
-def _keys(variable: str) -> tuple[str, ...]:
+def check_key(authorization: str, keys: Sequence[str]) -> str:
+    """The key that an Authorization header gives. Raises Refusal 401 unless it is one of `keys`."""
+    given = authorization.removeprefix("Bearer ") if authorization.startswith("Bearer ") else ""
+    if not given:
+        raise Refusal(401, "send a key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+    if not _among(given, keys):
+        raise Refusal(401, "this is no key of this service", {"WWW-Authenticate": "Bearer"})
+    return given
+
+
+def keys_of(variable: str) -> tuple[str, ...]:
+    """The keys in a variable of the environment, comma-separated. Raises InputError where one is too short."""
     keys = tuple(key.strip() for key in os.environ.get(variable, "").split(",") if key.strip())
     if any(len(key) < SHORTEST_KEY for key in keys):
         raise InputError(f"{variable}: a key has fewer than {SHORTEST_KEY} characters; use openssl rand -hex 24")
     return keys
+
+
+def _among(given: str, keys: Sequence[str]) -> bool:
+    """Whether `given` is one of the keys, in a time that tells nothing about them."""
+    return any([hmac.compare_digest(given.encode(), key.encode()) for key in keys])  # noqa: C419 - all are compared

@@ -15,7 +15,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvicorn
@@ -27,12 +27,11 @@ from prohibit_jax.types import InputError
 from serve.app import create_app
 from serve.errors import Refusal
 from serve.guard import Keys
+from serve.listening import BACKLOG, Server, bound
 from serve.log import log, set_up
 from serve.protocol import limited_protocol
 from serve.service import Service
 from serve.settings import ServeConfig
-
-BACKLOG = 2048
 
 
 def serve(
@@ -58,27 +57,19 @@ def serve(
     """
     read_bundle(store, bundle)  # what is wrong with it is said before anything is set up
     keys = Keys.from_environment()
-    with _bound(host, port) as bound:
+    with bound(host, port) as listener:
         set_up()
         _open_files()
         service = Service(store, bundle, settings)
-        uvloop.run(_serve(service, keys, bound, listening))
+        uvloop.run(_serve(service, keys, listener, listening))
     if service.repository.busy:  # compiling, which nothing ends but the process' own end
         sys.stdout.flush()
         os._exit(0)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, without its own ideas about signals: it would raise them again when it is done."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: Callable[[str, int], None]) -> None:
+async def _serve(service: Service, keys: Keys, listener: socket.socket, listening: Callable[[str, int], None]) -> None:
     config, limits = service.settings.service, service.settings.limits
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             create_app(service, keys),
             http=limited_protocol(limits, service.metrics.refused),
@@ -93,7 +84,7 @@ async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: 
         )
     )
     loop = asyncio.get_running_loop()
-    serving = loop.create_task(server.serve([bound]))
+    serving = loop.create_task(server.serve([listener]))
     starting = loop.create_task(service.start())
     signalled: set[asyncio.Task[None]] = set()  # what signals began: the loop itself would forget it
 
@@ -116,7 +107,7 @@ async def _serve(service: Service, keys: Keys, bound: socket.socket, listening: 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    host, port = bound.getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     log("listening", host=host, port=port)
     listening(host, port)
     try:
@@ -155,16 +146,3 @@ def _open_files() -> None:
     """Lets the process have as many files and connections as it may, which is often more than it begins with."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-        bound.listen(BACKLOG)  # from here on clients wait, and are not refused
-    except OSError as error:
-        bound.close()
-        raise InputError(f"--host {host} --port {port}: {error.strerror or error}; choose another") from None
-    return bound

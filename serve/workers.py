@@ -40,7 +40,7 @@ STARTS = 60.0
 ENDS = 0.2
 """Seconds in which a process that is about to end does."""
 
-SECRETS = ("PROHIBIT_KEYS", "PROHIBIT_ADMIN_KEYS")
+SECRETS = ("PROHIBIT_KEYS", "PROHIBIT_ADMIN_KEYS", "PROHIBIT_LABEL_KEY", "PROHIBIT_LABELS")
 """Of the environment, what those who open hostile bytes do not get."""
 
 Death = Literal["died", "stuck"]

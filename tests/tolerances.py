@@ -23,6 +23,9 @@ SERVED = 5e-5
 FIGURES = 1e-3
 """Of a head's figures from either: two photos of nearly the same logit may change places."""
 
+COSINES = 1e-6
+"""Cosines of float32 vectors of unit length, the same product in other blocks."""
+
 # IMAGES: differences of 8-bit pixel values.
 
 JPEG_PIXELS = 3.0
@@ -60,3 +63,12 @@ SERVICE_MEMORY = 64 * 2**20
 
 SERVED_SCORE = 1e-5
 """Of a probability, from the service against the scorer at hand: batches of another size add in another order."""
+
+HALF_EMBEDDING = 2e-3
+"""Of the logits' range, a classifier on stored embeddings against the scorer: they are kept as float16, 5e-4 each."""
+
+FOLDED_FIT = 2e-2
+"""Of a logit, a classifier fitted without photos against one that gave them no weight: both stop near the least."""
+
+CLASSIFIER = 2e-2
+"""Logits of the same convex problem from another solver, or with photos padded otherwise: where each stops."""

@@ -23,7 +23,7 @@ from etils import epath
 from prohibit_jax.bundle.card import SCHEMA, SHA256, check_schema, parse_json
 from prohibit_jax.bundle.store import Head, Store
 from prohibit_jax.files import publish_file, read_file
-from prohibit_jax.types import COLUMNS, HeadRef, InputError, check_name
+from prohibit_jax.types import RESERVED, HeadRef, InputError, check_name
 
 LOCK_LIMIT = 16 * 2**20  # bytes
 FIELDS = ("class", "version", "sha256", "card_sha256")
@@ -145,7 +145,7 @@ def check_bundle(bundle: Bundle, source: str) -> None:
     for name in bundle.classes:
         if bundle.classes.count(name) > 1:
             raise InputError(f"{source}: two heads of class {name}; give one version of it")
-        if name in COLUMNS:
+        if name in RESERVED:
             raise InputError(f"{source}: a class may not be named {name}, which is a column of every score table")
 
 

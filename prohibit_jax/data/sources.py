@@ -1,4 +1,4 @@
-"""Where photos come from: a folder, a manifest, a TFDS dataset or the generator, all as numbered items with bytes.
+"""Where photos come from: a folder, a manifest, Parquet, TFDS or the generator, all as numbered items with bytes.
 
 A source is read lazily, item by item, and can be pickled: the loader's worker processes each get a copy. A broken or
 missing file is an item like any other until somebody reads it.
@@ -10,11 +10,12 @@ import csv
 import difflib
 import io
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from etils import epath
@@ -33,7 +34,7 @@ MOST = 10_000_000
 """Generated photos: each item takes memory, though its pixels wait until they are read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One photo: `label` "" is unlabelled; items of one `group` (a seller, a burst) stay on one side of the split;
     `split` is "", or the side that its manifest asks for.
@@ -50,13 +51,13 @@ class Source(Protocol):
     """Photos by number. `read(i)` returns the encoded bytes of `items[i]`, or raises OSError."""
 
     @property
-    def items(self) -> tuple[Item, ...]: ...
+    def items(self) -> Sequence[Item]: ...
 
     def read(self, i: int) -> bytes: ...
 
 
 def open_source(spec: str) -> Source:
-    """Opens `folder:PATH`, `manifest:FILE`, `tfds:NAME`, or generated photos, `synthetic:COUNT[:SEED]`.
+    """Opens `folder:PATH`, `manifest:FILE`, `parquet:PATH`, `tfds:NAME`, or generated photos, `synthetic:COUNT[:SEED]`.
 
     Raises:
         InputError: unknown kind, nothing there, or a manifest that does not hold together.
@@ -67,11 +68,14 @@ def open_source(spec: str) -> Source:
             return folder(address)
         case "manifest":
             return manifest(address)
+        case "parquet":
+            return parquet(address)
         case "tfds":
             return tfds(address)
         case "synthetic":
             return synthetic(address)
-    raise InputError(f"data source {spec!r}: use folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT")
+    kinds = "folder:PATH, manifest:FILE, parquet:PATH, tfds:NAME or synthetic:COUNT"
+    raise InputError(f"data source {spec!r}: use {kinds}")
 
 
 @dataclass(frozen=True)
@@ -89,28 +93,35 @@ def folder(root: str) -> Files:
     top = Path(root)
     if not root or not top.is_dir():
         raise InputError(f"folder {root!r}: no such folder")
-    paths = sorted(_photos(top), key=PurePath.as_posix)
+    prefix = top.as_posix().rstrip("/") + "/"
+    paths = sorted(_photos(prefix))
     if not paths:
         raise InputError(f"folder {root!r}: no photos in it ({', '.join(suffix[1:] for suffix in SUFFIXES)})")
-    own_name = top.resolve().name
-    return Files(tuple(Item(path.as_posix(), own_name if path.parent == top else path.parent.name) for path in paths))
+    own_name, start = top.resolve().name, len(prefix) if prefix == "./" else 0
+
+    def label(path: str) -> str:
+        parent = path[len(prefix) :].rpartition("/")[0]
+        return sys.intern(parent.rpartition("/")[2] or own_name)
+
+    return Files(tuple(Item(path[start:], label(path)) for path in paths))
 
 
-def _photos(top: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise InputError(f"folder {error.filename!r}: cannot be listed ({error.strerror})")
-
-    for parent, folders, names in os.walk(top, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(parent, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES or not path.is_file():
-                continue
+def _photos(folder: str) -> Iterator[str]:
+    """Every photo in the folder, whose path ends in "/", and below it."""
+    try:
+        with os.scandir(folder) as entries:
+            there = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"folder {error.filename!r}: cannot be listed ({error.strerror})") from None
+    for entry in there:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _photos(f"{entry.path}/")
+        elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
             try:
-                str(path).encode()
+                entry.path.encode()
             except UnicodeEncodeError as error:
-                raise InputError(f"photo {str(path)!r}: its name is not UTF-8; rename it") from error
-            yield path
+                raise InputError(f"photo {entry.path!r}: its name is not UTF-8; rename it") from error
+            yield entry.path
 
 
 def manifest(file: str) -> Files:
@@ -126,22 +137,22 @@ def manifest(file: str) -> Files:
     header, rows = _parquet_rows(file, data) if data[:4] == b"PAR1" else _csv_rows(file, data)
     _check_header(file, header)
     items: list[Item] = []
-    first: dict[str, str] = {}
-    for place, row in rows:
-        item = _item(f"manifest {file!r} {place}", Path(file).parent, row)
-        if item.path in first:
-            raise InputError(f"manifest {file!r} {place}: {item.path!r} is listed on {first[item.path]} already")
-        first[item.path] = place
+    first: dict[str, int] = {}
+    for unit, number, row in rows:
+        item = _item(f"manifest {file!r} {unit} {number}", Path(file).parent, row)
+        if (before := first.setdefault(item.path, number)) != number:
+            raise InputError(f"manifest {file!r} {unit} {number}: {item.path!r} is listed on {unit} {before} already")
         items.append(item)
     if not items:
         raise InputError(f"manifest {file!r}: it lists no photos")
     return Files(tuple(items))
 
 
-Row = Mapping[str, str]
+Row = tuple[str, int, Mapping[str, str]]
+"""What a row is called and its number, as a message names it, and its fields by column."""
 
 
-def _csv_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple[str, Row]]]:
+def _csv_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[Row]]:
     try:
         text = data.decode("utf-8-sig")  # spreadsheets write a byte-order mark
     except UnicodeDecodeError as error:
@@ -149,7 +160,7 @@ def _csv_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple[str
         raise InputError(f"manifest {file!r} line {line}: not UTF-8; save it as a UTF-8 CSV") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
 
-    def rows() -> Iterator[tuple[str, Row]]:
+    def rows() -> Iterator[Row]:
         while True:
             try:
                 row = next(reader, None)
@@ -157,10 +168,10 @@ def _csv_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple[str
                 raise InputError(f"manifest {file!r} line {reader.line_num}: not CSV ({error})") from error
             if row is None:
                 return
-            place = f"line {reader.line_num}"
             if None in row or None in row.values():
+                place = f"line {reader.line_num}"
                 raise InputError(f"manifest {file!r} {place}: it needs {len(header)} fields, like the header")
-            yield place, row
+            yield "line", reader.line_num, row
 
     try:
         header = list(reader.fieldnames or ())
@@ -169,7 +180,7 @@ def _csv_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple[str
     return header, rows()
 
 
-def _parquet_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple[str, Row]]]:
+def _parquet_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[Row]]:
     import pyarrow as pa  # only here: scoring a folder must do without it
     import pyarrow.parquet as pq
 
@@ -182,7 +193,7 @@ def _parquet_rows(file: str, data: bytes) -> tuple[Sequence[str], Iterator[tuple
         reason = str(error).partition("\n")[0]
         raise InputError(f"manifest {file!r}: not a Parquet file of text columns ({reason})") from error
     values = zip(*columns.values(), strict=True)
-    rows = ((f"row {i}", dict(zip(known, (v or "" for v in row), strict=True))) for i, row in enumerate(values, 1))
+    rows = (("row", i, dict(zip(known, (v or "" for v in row), strict=True))) for i, row in enumerate(values, 1))
     return header, rows
 
 
@@ -198,7 +209,7 @@ def _check_header(file: str, header: Sequence[str]) -> None:
         raise InputError(f"manifest {file!r}: its header needs the column 'path', and has only: {found}")
 
 
-def _item(place: str, parent: Path, row: Row) -> Item:
+def _item(place: str, parent: Path, row: Mapping[str, str]) -> Item:
     path, split = row["path"].strip(), (row.get("split") or "").strip()
     if not path:
         raise InputError(f"{place}: its path is empty")
@@ -207,7 +218,7 @@ def _item(place: str, parent: Path, row: Row) -> Item:
     if split and split not in SIDES:
         raise InputError(f"{place}: split {split!r}; use {', '.join(SIDES)} or leave it empty")
     label, group = (row.get("label") or "").strip(), (row.get("group") or "").strip()
-    return Item((parent / path).as_posix(), label, group, split)
+    return Item((parent / path).as_posix(), sys.intern(label), group, sys.intern(split))
 
 
 @dataclass(frozen=True)
@@ -270,6 +281,13 @@ def _stored(part: Any, i: int) -> bytes:
         return bytes(part[i]["image"])
     except Exception as error:  # a damaged record raises what Riegeli, protobuf or the feature think of
         raise OSError(f"record {i}: {error}") from error
+
+
+def parquet(address: str) -> Source:
+    """The rows of Parquet files, each a photo's path or the photo itself (`data/parquet.py`)."""
+    from prohibit_jax.data.parquet import open_parquet  # only here: scoring a folder must do without pyarrow
+
+    return open_parquet(address)
 
 
 def synthetic(address: str) -> Source:

@@ -93,7 +93,7 @@ def precision_recall_plot(
         photos = f"{report['positives']:,} photos of the class, {report['negatives']:,} others"
         online = f"online, {report['online']['prevalence'] * 1e6:g} in a million are of the class"
         figure.supxlabel(f"{photos}; {online}", fontsize=9, color=FAINT)
-        _save(figure, path)
+        save(figure, path)
 
 
 def reliability_plot(
@@ -122,7 +122,7 @@ def reliability_plot(
             below.hist(p, bins.tolist(), color=colour, alpha=0.75, label=name, log=True, rwidth=0.92)
         below.set(xlabel="probability", ylabel="photos")
         below.legend(loc="upper center", ncols=2)
-        _save(figure, path)
+        save(figure, path)
 
 
 def history_plot(path: epath.PathLike, rows: Sequence[Mapping[str, Any]], title: str = "Training") -> None:
@@ -146,7 +146,7 @@ def history_plot(path: epath.PathLike, rows: Sequence[Mapping[str, Any]], title:
             precision.text(0.99, 0.05, name, color=BLOCK, ha="right", transform=precision.transAxes)
         precision.set(xlabel=key)
         precision.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _save(figure, path)
+        save(figure, path)
 
 
 def worst(labels: Labels, probabilities: Floats, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -218,7 +218,8 @@ def _fitted(line: str, font: ImageFont.FreeTypeFont) -> str:
     return short
 
 
-def _save(figure: Figure, path: epath.PathLike) -> None:
+def save(figure: Figure, path: epath.PathLike) -> None:
+    """Publishes a figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     publish_file(epath.Path(path), buffer.getvalue())

@@ -21,7 +21,7 @@ from prohibit_jax.evaluate import plots
 from prohibit_jax.heads.make import Made, train_head
 from prohibit_jax.images.decode import decode
 from prohibit_jax.score.job import Summary, score_source
-from prohibit_jax.score.table import ScoreTable, read_scores
+from prohibit_jax.score.table import ScoreTable, open_scores
 from prohibit_jax.types import Advance, Line, silent
 from prohibit_jax.weights.imported import LITE0_PACKAGE
 
@@ -92,7 +92,7 @@ def tell_story(
         with _timed(seconds, f"score {file}"):
             make_bundle(store, BUNDLE)
             summary = score_source(BUNDLE, open_source(POOL), root / file, store, progress("scoring unseen photos"))
-        return read_scores(root / file), summary
+        return open_scores(root / file), summary
 
     if (root / REPORT).exists():  # a former demo's, whose photos are more than this one begins with
         (root / "photos").rmtree(missing_ok=True)

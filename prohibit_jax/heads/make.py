@@ -246,8 +246,9 @@ def _unfinished_run(config: Config, store: Store) -> epath.Path:
     if not found or (found[-1].parent / "head.json").exists():
         raise InputError(f"--resume: {config.class_.name} has no unfinished run in {runs}; train without it")
     saved = parse_config(parse_json(found[-1].read_text(), str(found[-1])), str(found[-1]))
-    if saved != config:
-        changed = _difference(saved.model_dump(by_alias=True), config.model_dump(by_alias=True))
+    before, now = saved.model_dump(by_alias=True), config.model_dump(by_alias=True)  # both without passwords
+    if before != now:
+        changed = _difference(before, now)
         raise InputError(f"--resume: {changed} is not as in the unfinished run {found[-1].parent}")
     return found[-1].parent
 

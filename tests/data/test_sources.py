@@ -69,6 +69,13 @@ def test_folder_paths_start_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert open_source("folder:.").items == (Item("1.jpg", "gun"),)
 
 
+def test_a_linked_folder_is_not_entered(tmp_path: Path) -> None:
+    write(tmp_path / "photos" / "gun" / "1.jpg")
+    write(tmp_path / "else" / "2.jpg")
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "else")  # it may lead back here
+    assert [Path(item.path).name for item in open_source(f"folder:{tmp_path / 'photos'}").items] == ["1.jpg"]
+
+
 def test_folder_refuses_what_holds_no_photos(tmp_path: Path) -> None:
     write(tmp_path / "a.txt")
     assert "no such folder" in refused(f"folder:{tmp_path / 'absent'}")

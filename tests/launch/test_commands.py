@@ -20,7 +20,7 @@ from launch.main import main
 from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.heads import make
-from prohibit_jax.score.table import read_scores
+from prohibit_jax.score.table import open_scores
 from tests.goldens import recipe
 from tests.heads.small import COUNT, ON_TRUNK, Trained, config, sha256
 
@@ -179,7 +179,29 @@ def test_train_evaluate_bundle_score(
     assert (scored["out"], scored["photos"], scored["errors"]) == (str(out), 3 * COUNT + 3, 3)
     assert all(sum(bands.values()) == 3 * COUNT for bands in scored["bands"].values())
     assert scored["seconds"].keys() == {"waiting", "scoring"}
-    assert read_scores(out).classes == tuple(scored["bands"]) == ("cash", "cup")
+    assert (scored["contents"], scored["resumed"], scored["rescored"], scored["copied"]) == (3 * COUNT + 3, 0, 0, 0)
+    assert open_scores(out).classes == tuple(scored["bands"]) == ("cash", "cup")
+
+
+def test_scores_go_on(launch: Launch, store: Store, trained: Trained, tmp_path: Path) -> None:
+    where = ("--data", trained.source, "--out", tmp_path / "pool", "--store", str(store.root))
+    first = launch("score", "--bundle", "prod", *where)
+    assert (first.code, "3 with errors" in first.out, f"scores are in {tmp_path / 'pool'}" in first.out) == (
+        0,
+        True,
+        True,
+    )
+    added = launch("score", "--bundle", "prod", "--embedding", "tiny", *where, "--json").result
+    assert (added["resumed"], added["rescored"]) == (3, 3 * COUNT)
+    assert (
+        launch("score", "--bundle", "prod", "--embedding", "tiny", *where, "--json").result["resumed"] == 3 * COUNT + 3
+    )
+    table = open_scores(tmp_path / "pool")
+    assert (table.classes, table.embedding and table.embedding.weights) == (("cash", "cup", "weapon"), "tiny")
+    refused(launch("score", "--bundle", "prod", *where), "--embedding tiny:32")
+    strict = ("--data", trained.source, "--out", tmp_path / "other", "--store", str(store.root))
+    refused(launch("score", "--bundle", "prod", "--max-failure-rate", "0.01", *strict), "3 of 123 photos have errors")
+    refused(launch("score", *strict), "--bundle, --embedding or both")
 
 
 def test_a_network_of_several_classes(launch: Launch, store: Store, trained: Trained, tmp_path: Path) -> None:

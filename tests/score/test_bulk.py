@@ -115,3 +115,36 @@ def test_an_error_that_is_a_bug_is_not_hidden(pair: Scorer) -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(score_stream(pair, [("a.png", broken)]))
+
+
+def test_what_is_not_fresh_is_neither_decoded_nor_scored(pair: Scorer) -> None:
+    asked: list[str] = []
+
+    def fresh(sha: str) -> bool:
+        asked.append(sha)
+        return sha != sha256(png(1)).hexdigest()
+
+    contents = [png(i % 3) for i in range(12)]
+    records = list(score_items(pair, Listing((*contents, BROKEN["text"])), fresh=fresh))
+    assert sorted(asked) == sorted(sha256(content).hexdigest() for content in (*contents, BROKEN["text"]))
+    everything = list(score_items(pair, Listing(tuple(contents))))
+    for i, record in enumerate(records[:12]):
+        known = i % 3 == 1
+        assert (record.width is None, record.scores is None, record.error) == (known, known, None)
+        if not known:
+            np.testing.assert_array_equal(record.scores, everything[i].scores)
+    assert records[12].error
+
+
+def test_batches_are_filled_with_what_is_to_be_scored(pair: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    score = Scorer.__call__
+
+    def counted(scorer: Scorer, images: dict[int, np.ndarray]) -> np.ndarray:
+        sizes.append(len(images[SIZE]))
+        return score(scorer, images)
+
+    monkeypatch.setattr(Scorer, "__call__", counted)
+    contents = [png(i) if i % 2 else BROKEN["text"] for i in range(16)]
+    assert len(list(score_items(pair, Listing(tuple(contents))))) == 16
+    assert sizes == [4, 4]

@@ -1,0 +1,415 @@
+"""The page in real browsers, on `launch label` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.serve.browser import FOUND
+from tests.serve.labelling.conftest import Open, Work, make_work
+from tests.serve.labelling.window import BACKSPACE, DOWN, ENTER, GRID, LEFT, RIGHT, SHOWN, TAB, UP, Window
+
+KEY = "a-label-key-for-tests"
+OVER = "!document.getElementById('end').hidden && document.getElementById('over').textContent === arguments[0]"
+AWAY = "document.getElementById('link').dataset.state === 'away'"
+HINT = "document.getElementById('strip').classList.contains('told')"
+
+
+@pytest.fixture(scope="module")
+def browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Window]]:
+    if not FOUND:
+        pytest.skip("chromium and chromedriver are not installed")
+    windows = [Window(tmp_path_factory.mktemp("browser") / "log") for _ in range(2)]
+    yield windows
+    for window in windows:
+        window.close()
+
+
+@pytest.fixture
+def ann(browsers: list[Window]) -> Iterator[Window]:
+    browsers[0].fresh()
+    yield browsers[0]
+    assert browsers[0].errors() == []
+
+
+@pytest.fixture
+def bob(browsers: list[Window]) -> Iterator[Window]:
+    browsers[1].fresh()
+    yield browsers[1]
+    assert browsers[1].errors() == []
+
+
+def shown(work: Work, window: Window) -> int:
+    """The number of the photo on the stage."""
+    return [ask.sha256 for ask in work.asks].index(window.shown())
+
+
+def test_keys_answer(ann: Window, open_desk: Open, work: Work) -> None:
+    desk = open_desk(work)
+    ann.begin(desk.url, "ann")
+    ann.answer("y", "n", "u", RIGHT, LEFT, DOWN, "s")
+    ann.saved()
+    said = ["yes", "no", "unsure", "yes", "no", "unsure", "skip"]
+    assert work.answers() == [("ann", number, answer) for number, answer in enumerate(said)]
+    assert shown(work, ann) == 7
+    assert ann.texts("#count") == ["6 of 8"]
+    assert ann.run("return document.title") == "weapon 6/8"
+    ann.answer("N")
+    assert shown(work, ann) == 6, "the skipped one comes back once"
+    ann.answer(UP)
+    ann.wait(OVER, "Nothing for you now")
+    assert "1 photo is for other annotators" in ann.texts("#why")[0]
+    assert desk.end() == {"answered": 7, "yes": 2, "no": 3, "unsure": 2, "skipped": 1}
+
+
+def test_what_the_model_thinks_is_hidden_until_one_has_answered(ann: Window, open_desk: Open, work: Work) -> None:
+    ann.begin(open_desk(work).url, "ann")
+    page = ann.run("return [...document.querySelectorAll('body > :not(script)')].map(e => e.outerHTML).join()")
+    assert not [word for word in ("0.9", "weapon@3", "scores", "uncertainty", "photo0") if word in page]
+    ann.answer("n")
+    ann.wait(HINT)
+    assert ann.texts("#verdict") == ["You: no. weapon@3 gives 0.94: it disagrees. Asked because: scores 0.94."]
+    ann.answer("y")
+    assert ann.texts("#verdict") == ["You: yes. weapon@3 gives 0.91: it agrees. Asked because: scores 0.91."]
+    ann.wait(f"!{HINT}")
+    ann.press(" ")
+    assert ann.run(f"return {HINT}"), "until the next key"
+    ann.press(" ")
+    assert not ann.run(f"return {HINT}")
+
+
+def test_the_next_photo_is_there_at_once(ann: Window, open_desk: Open, work: Work) -> None:
+    ann.begin(open_desk(work).url, "ann")
+    ann.wait("performance.getEntriesByType('resource').filter(one => one.name.includes('/photos/')).length === 8")
+    ann.network(False)
+    for number in range(1, 8):
+        ann.press("y")
+        assert ann.run(f"return {SHOWN}"), "without a moment's wait"
+        assert shown(work, ann) == number
+    ann.network(True)
+    ann.press("y")
+    ann.wait(OVER, "All done")
+    assert ann.texts("#why") == ["Every photo of this queue is answered. Thank you, ann."]
+    assert len(work.answers()) == 8
+
+
+def test_undo_shows_the_photo_again(ann: Window, open_desk: Open, work: Work) -> None:
+    ann.begin(open_desk(work).url, "ann")
+    assert ann.run("return document.getElementById('undo').disabled")
+    ann.answer("y", "n")
+    ann.saved()
+    ann.press(BACKSPACE)
+    assert shown(work, ann) == 1
+    ann.press("z")
+    assert shown(work, ann) == 0
+    ann.answer("u")
+    assert shown(work, ann) == 1
+    ann.saved()
+    assert work.current() == {("ann", 0): "unsure"}
+    assert [answer for _, _, answer in work.answers()] == ["yes", "no", "skip", "skip", "unsure"]
+    ann.reload()
+    assert shown(work, ann) == 1
+    ann.press("z")
+    assert shown(work, ann) == 0, "a page that is loaded again remembers"
+
+
+def test_a_grid_is_swept_and_taken_back(ann: Window, open_desk: Open, tmp_path: Path) -> None:
+    work = make_work(tmp_path / "many", 20)
+    ann.begin(open_desk(work).url, "ann")
+    ann.press("g")
+    tiles = ann.tiles()
+    assert tiles == [ask.sha256 for ask in work.asks[:12]]
+    ann.click(f"[data-photo='{tiles[2]}']")
+    for _ in range(2):
+        ann.click(f"[data-photo='{tiles[5]}']")
+    for _ in range(3):
+        ann.click(f"[data-photo='{tiles[6]}']")
+    assert ann.texts("#submit") == ["Submit: 10 no, 1 yes, 1 unsure"]
+    ann.press(ENTER)
+    ann.saved()
+    answers = ["no"] * 12
+    answers[2], answers[5] = "yes", "unsure"
+    assert work.answers() == [("ann", number, answer) for number, answer in enumerate(answers)]
+    assert "disagrees on 10 of 12" in ann.texts("#verdict")[0]
+    assert ann.tiles() == [ask.sha256 for ask in work.asks[12:]]
+    ann.press("z")
+    assert ann.tiles() == tiles
+    assert ann.texts("#submit") == ["Submit: 10 no, 1 yes, 1 unsure"], "with what was pressed"
+    ann.saved()
+    assert work.current() == {}
+    ann.press(RIGHT)
+    ann.press(RIGHT)
+    ann.press("u")
+    ann.press(ENTER)
+    ann.saved()
+    assert work.current()["ann", 1] == "unsure"
+    ann.press("g")
+    assert shown(work, ann) == 12
+    ann.press("z")
+    assert ann.tiles()[1] == tiles[1], "a page of the grid comes back as one"
+
+
+def test_a_page_that_is_loaded_again_shows_the_same_photo(ann: Window, open_desk: Open, work: Work) -> None:
+    desk = open_desk(work)
+    ann.begin(desk.url, "ann")
+    ann.answer("y", "y")
+    ann.reload()
+    assert shown(work, ann) == 2
+    ann.open("about:blank")
+    ann.open(desk.url)
+    assert shown(work, ann) == 2, "nor is the name asked again"
+    assert work.answers() == [("ann", 0, "yes"), ("ann", 1, "yes")]
+
+
+def test_nothing_is_lost_when_the_server_is_killed(ann: Window, bob: Window, open_desk: Open, tmp_path: Path) -> None:
+    work = make_work(tmp_path / "many", 24)
+    desk = open_desk(work)
+    ann.begin(desk.url, "ann")
+    bob.begin(desk.url, "bob")
+    ann.answer("y")
+    bob.answer("n")
+    ann.saved()
+    bob.saved()
+    desk.kill()
+    ann.answer("y", "u", "z", "n")
+    bob.answer("n")
+    ann.wait(AWAY)
+    assert "2 answers kept in this browser" in ann.texts("#link")[0]
+    before = ann.shown(), bob.shown()
+    again = open_desk(work, port=urlsplit(desk.url).port)
+    ann.saved()
+    bob.saved()
+    assert (ann.shown(), bob.shown()) == before
+    assert work.current() == {
+        ("ann", 0): "yes", ("ann", 1): "yes", ("ann", 2): "no", ("bob", 8): "no", ("bob", 9): "no"
+    }  # fmt: skip
+    assert len(work.answers()) == 5, "none is stored twice"
+    assert again.end()["answered"] == 3
+
+
+def test_a_lost_network_costs_nothing(ann: Window, open_desk: Open, work: Work) -> None:
+    desk = open_desk(work)
+    ann.begin(desk.url, "ann")
+    ann.wait("performance.getEntriesByType('resource').filter(one => one.name.includes('/photos/')).length === 8")
+    ann.network(False)
+    ann.answer("y", "n", "u")
+    ann.wait(AWAY)
+    assert ann.texts("#link") == ["No connection: 3 answers kept in this browser"]
+    assert work.answers() == []
+    ann.open("about:blank")  # a closed tab
+    ann.network(True)
+    ann.open(desk.url)
+    ann.saved()
+    assert work.answers() == [("ann", 0, "yes"), ("ann", 1, "no"), ("ann", 2, "unsure")]
+    assert shown(work, ann) == 3
+    ann.network(False)
+    ann.answer("y", "z")
+    assert shown(work, ann) == 3
+    ann.network(True)
+    ann.run("dispatchEvent(new Event('online'))")
+    ann.wait("document.getElementById('link').dataset.state !== 'away'")
+    ann.answer("n")
+    ann.saved()
+    assert work.answers()[3:] == [("ann", 3, "no")], "what was taken back never left"
+
+
+def test_answers_to_one_queue_never_reach_another(ann: Window, open_desk: Open, work: Work, tmp_path: Path) -> None:
+    desk = open_desk(work)
+    ann.begin(desk.url, "ann")
+    ann.network(False)
+    ann.answer("y")
+    ann.wait(AWAY)
+    desk.kill()
+    other = make_work(tmp_path / "other", 5)
+    open_desk(other, port=urlsplit(desk.url).port)
+    ann.network(True)
+    ann.run("dispatchEvent(new Event('online'))")
+    ann.wait("document.getElementById('count').textContent === '0 of 5'")
+    assert shown(other, ann) == 0
+    assert other.answers() == []
+    ann.answer("n")
+    ann.saved()
+    assert other.answers() == [("ann", 0, "no")]
+    assert any(" 409 " in line for line in ann.console()), "which the browser notes"
+
+
+def test_two_annotators_are_never_asked_the_same(ann: Window, bob: Window, open_desk: Open, tmp_path: Path) -> None:
+    work = make_work(tmp_path / "many", 18)
+    desk = open_desk(work)
+    ann.begin(desk.url, "ann")
+    bob.begin(desk.url, "bob")
+    for _ in range(9):
+        ann.answer("y")
+        bob.answer("n")
+    ann.saved()
+    bob.saved()
+    assert len({number for _, number, _ in work.answers()}) == 18
+    for window in (ann, bob):
+        window.reload()
+        window.wait(OVER, "All done")
+        assert window.texts("#end tbody tr") == ["ann\t9\t0\t0", "bob\t0\t9\t0"]
+    assert desk.end() == {"answered": 18, "yes": 9, "no": 9, "unsure": 0, "skipped": 0}
+
+
+def test_two_votes_and_a_tie(ann: Window, bob: Window, open_desk: Open, tmp_path: Path) -> None:
+    work = make_work(tmp_path / "few", 2)
+    desk = open_desk(work, "--votes", "2")
+    ann.begin(desk.url, "ann")
+    ann.answer("y", "y")
+    ann.wait(OVER, "Nothing for you now")
+    bob.begin(desk.url, "bob")
+    bob.answer("y", "n")
+    bob.wait(OVER, "Nothing for you now")
+    assert "1 photo (1 of them is disputed) is for other annotators" in bob.texts("#why")[0]
+    bob.press("?")
+    bob.click("#rename")
+    bob.run("document.getElementById('name').value = ''")
+    bob.type("#name", "cat\n")
+    assert shown(work, bob) == 1
+    bob.answer("n")
+    bob.wait(OVER, "All done")
+    assert work.current()["cat", 1] == "no"
+
+
+def test_it_works_with_fingers_on_a_phone(ann: Window, open_desk: Open, work: Work) -> None:
+    ann.resize(390, 844)
+    ann.touch()
+    ann.begin(open_desk(work).url, "ann")
+    for way, answer in (((150, 10), "yes"), ((-150, 10), "no"), ((5, 150), "unsure"), ((5, -150), "skip")):
+        before = ann.shown()
+        ann.swipe("#stage", *way)
+        ann.wait("document.getElementById('stage').dataset.photo !== arguments[0]", before)
+        ann.saved()
+        assert work.answers()[-1][2] == answer
+    ann.swipe("#stage", 20, 5)
+    assert shown(work, ann) == 4, "too short to be meant"
+    ann.click("#answers [data-answer=yes]")
+    ann.saved()
+    assert work.answers()[-1] == ("ann", 4, "yes")
+    for turn in ("#one", "#grid"):
+        assert ann.run("return document.documentElement.scrollWidth <= innerWidth && scrollY === 0"), turn
+        sizes = ann.run(
+            """return [...document.querySelectorAll('#answers button, .tile')].filter(e => e.checkVisibility())
+            .map(e => e.getBoundingClientRect()).map(box => Math.min(box.width, box.height))"""
+        )
+        assert sizes
+        assert min(sizes) >= 44, "as large as a finger"
+        bottom = ann.run("return document.getElementById('controls').getBoundingClientRect().bottom")
+        assert bottom <= 844, "nothing is below the screen"
+        ann.click("#mode")
+        ann.wait(GRID)
+    ann.resize(844, 390)
+    assert ann.run("return document.getElementById('controls').getBoundingClientRect().bottom") <= 390
+    assert ann.run("return document.getElementById('stage').getBoundingClientRect().height") > 250
+
+
+def test_a_photo_that_cannot_be_shown_stops_nobody(ann: Window, open_desk: Open, work: Work) -> None:
+    Path(work.asks[0].path).unlink()
+    Path(work.asks[2].path).write_bytes(b"GIF89a and nothing more")
+    ann.open(open_desk(work).url)
+    ann.type("#name", "ann\n")
+    ann.wait("document.getElementById('note').textContent.includes('cannot be shown: cannot be read (No such file')")
+    while ann.run("return document.getElementById('end').hidden"):
+        ann.press("n")
+        ann.saved()
+    ann.wait(OVER, "All done")
+    assert "2 photos could not be shown" in ann.texts("#why")[0]
+    assert {number for _, number, _ in work.answers()} == {1, 3, 4, 5, 6, 7}
+    assert [line for line in ann.console() if " 422 " not in line] == [], "the browser itself notes the 422"
+
+
+def test_broken_photos_of_a_grid_are_left_out(ann: Window, open_desk: Open, work: Work) -> None:
+    Path(work.asks[1].path).unlink()
+    ann.begin(open_desk(work).url, "ann")
+    ann.press("g")
+    ann.wait("document.querySelectorAll('.tile:disabled').length === 1")
+    assert len(ann.tiles()) == 8
+    ann.click("#submit")
+    ann.wait(OVER, "All done")
+    assert [number for _, number, _ in work.answers()] == [0, 2, 3, 4, 5, 6, 7]
+    assert [line for line in ann.console() if " 422 " not in line] == []
+
+
+def test_the_key_is_in_the_address_or_asked_for(ann: Window, bob: Window, open_desk: Open, work: Work) -> None:
+    desk = open_desk(work, "--host", "0.0.0.0", env={"PROHIBIT_LABEL_KEY": KEY})
+    url = f"http://127.0.0.1:{urlsplit(desk.url).port}"
+    ann.begin(f"{url}/#key={KEY}", "ann")
+    assert ann.run("return location.hash") == "", "nobody reads it over a shoulder"
+    ann.answer("y")
+    ann.reload()
+    assert shown(work, ann) == 1, "it is not asked for again"
+    bob.open(url)
+    bob.wait("!document.getElementById('door').hidden")
+    bob.type("#key", "not-the-key-of-it\n")
+    bob.wait("!document.getElementById('wrong').hidden")
+    bob.type("#key", f"{KEY}\n")
+    bob.wait("!document.getElementById('who').hidden")
+    bob.type("#name", "bob\n")
+    bob.answer("n")
+    bob.saved()
+    assert {name for name, _, _ in work.answers()} == {"ann", "bob"}
+    assert [line for line in bob.console() if " 401 " not in line] == []
+
+
+def test_a_photo_is_looked_at_closely_and_unblurred(ann: Window, open_desk: Open, work: Work) -> None:
+    ann.begin(open_desk(work).url, "ann")
+    ann.click("#stage")
+    ann.wait("document.getElementById('stage').classList.contains('close')")
+    ann.wait("performance.getEntriesByType('resource').some(one => one.name.includes('/photos/3200/'))")
+    ann.press("f")
+    assert not ann.run("return document.getElementById('stage').classList.contains('close')")
+    ann.press("f")
+    ann.press("y")
+    assert not ann.run("return document.getElementById('stage').classList.contains('close')"), "the next is seen whole"
+    ann.press("b")
+    blurred = "getComputedStyle(document.querySelector('#stage img')).filter.includes('blur')"
+    assert ann.run(f"return {blurred}")
+    ann.click("#stage")
+    ann.wait(f"!{blurred}")
+    ann.answer("y")
+    ann.wait(blurred)
+    ann.reload()
+    ann.wait(f"{SHOWN} && {blurred}")
+
+
+def test_it_is_for_everybody(ann: Window, open_desk: Open, work: Work) -> None:
+    ann.command(
+        "Emulation.setEmulatedMedia",
+        features=[
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+            {"name": "prefers-color-scheme", "value": "dark"},
+        ],
+    )
+    ann.begin(open_desk(work).url, "ann")
+    assert ann.run("return getComputedStyle(document.querySelector('#stage img')).transitionDuration") == "0s"
+    assert ann.run("return getComputedStyle(document.body).backgroundColor") == "rgb(22, 23, 25)"
+    reached = []
+    for _ in range(9):
+        ann.press(TAB)
+        reached.append(ann.run("const e = document.activeElement; return e.id || e.dataset.answer || e.tagName"))
+    assert {"mode", "blur", "more", "stage", "no", "unsure", "yes", "skip"} <= set(reached), reached
+    unnamed = ann.run(
+        """return [...document.querySelectorAll('button, [role=button], input, progress')]
+        .filter(e => e.checkVisibility() && !(e.getAttribute('aria-label') || e.innerText || e.labels?.length))
+        .map(e => e.outerHTML)"""
+    )
+    assert unnamed == []
+    ann.press(" ")
+    assert work.answers() == []
+    ann.command("Emulation.setEmulatedMedia", features=[])
+
+
+def test_a_guide_and_hostile_names_are_text(ann: Window, open_desk: Open, work: Work, tmp_path: Path) -> None:
+    guide = tmp_path / "guide.md"
+    guide.write_text("Toys are <b>no</b> weapons.\n<script>alert(1)</script>")
+    ann.begin(open_desk(work, "--guide", str(guide)).url, "<img src=x onerror=alert(1)>")
+    ann.answer("y")
+    ann.saved()
+    ann.press("?")
+    assert ann.texts("#guide") == ["Toys are <b>no</b> weapons.\n<script>alert(1)</script>"]
+    assert ann.texts("#me") == ["You are <img src=x onerror=alert(1)>."]
+    assert json.dumps(ann.texts("#help tbody th")) == json.dumps(["<img src=x onerror=alert(1)>"])
