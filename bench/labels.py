@@ -29,11 +29,7 @@ BATCHES = {"weapon": 20, "cash": 20, "wildlife": 40}
 SHARES = {"weapon": 30, "cash": 30, "wildlife": 10}
 """The claim: within a point of all negatives with a thirtieth of them, or a tenth."""
 
-PROTOCOLS = {
-    "known": {"start": "known"},
-    "known, a tenth wrong": {"start": "known", "noise": 0.1},
-    "few": {"start": "few"},
-}
+NOISE = 0.1
 
 
 def main() -> None:
@@ -50,15 +46,18 @@ def main() -> None:
         config = load_config(name, overrides={"data.source": options.data})
         world = load_world(config, options.store)
         folder = open_store(options.store).runs / name / "simulations"
-        for title, how in PROTOCOLS.items():
-            budget = 10 * batch if how["start"] == "known" else 20 * batch
-            protocol = Protocol(batch, budget, **how)  # type: ignore[arg-type]
+        protocols = {
+            "known": Protocol(batch, 10 * batch, "known"),
+            "known, a tenth wrong": Protocol(batch, 20 * batch, "known", NOISE),
+            "few": Protocol(batch, 20 * batch, "few"),
+        }
+        for title, protocol in protocols.items():
             curves = experiment(world, STRATEGIES, protocol, range(options.seeds), folder, progress=_tell)
             found = summarise(curves)
             results.setdefault(name, {})[title] = found
             _print(name, title, found)
             if options.plots:
-                file = options.plots / f"labels_{name}_{how['start']}{'_noisy' if 'noise' in how else ''}.png"
+                file = options.plots / f"labels_{name}_{protocol.start}{'_noisy' if protocol.noise else ''}.png"
                 savings_plot(file, found, f"{name}: {title}, {options.seeds} seeds")
     if options.out:
         options.out.write_text(json.dumps({"seeds": options.seeds, "classes": results}, indent=1) + "\n")

@@ -47,7 +47,7 @@ from prohibit_jax.score.table import ScoreTable, open_scores
 from prohibit_jax.types import Calibration, InputError, Line, check_name, silent
 
 BUDGET = 200
-STRATEGY = "positives=0.5,uncertainty=0.4,random=0.1"
+STRATEGY = "positives=0.45,uncertainty=0.45,random=0.1"
 NEAR_EXAMPLES = "neighbours=0.6,k_center=0.2,random=0.2"
 """Without a head, where photos of the thing are known."""
 

@@ -24,9 +24,9 @@ def summarise(curves: Iterable[Curve]) -> dict[str, Any]:
     Returns:
         `{"strategies": {NAME: {"labels_to_full", "ratio_to_random", …, "curve": […]}}, "all": …}`. `labels_to_full` are
         the labels until the mean average precision over the seeds is within `WITHIN` of that of all labels,
-        `ratio_to_random` how many times that random needs, and `ratio_at_equal` how many times the strategy's labels
-        random needs for the best that the strategy reaches, at most what all labels do. `low` and `high` are the ends
-        of the 95% interval over resampled seeds, of the mean curve and of each figure; None stands for never.
+        `ratio_to_random` how many times that random needs, and `ratio_at_equal` the same at the highest average
+        precision that both reach. `low` and `high` are the ends of the 95% interval over resampled seeds, of the mean
+        curve and of each figure; None stands for never.
     """
     by_strategy: dict[str, list[Curve]] = {}
     for curve in curves:
@@ -96,9 +96,10 @@ def _ratio_to_full(own: Sequence[Curve], random: Sequence[Curve]) -> float | Non
 
 
 def _ratio_at_equal(own: Sequence[Curve], random: Sequence[Curve]) -> float | None:
-    """Random's labels for what the strategy reaches at its best, over the labels that the strategy took for it."""
-    reached = _on(_grid(own), own, "average_precision").mean(0)
-    wanted = min(float(reached.max()), float(np.mean([curve.all[0] for curve in own])))
+    """At the highest quality that both reach."""
+    if not random:
+        return None
+    wanted = min(float(_on(_grid(runs), runs, "average_precision").mean(0).max()) for runs in (own, random))
     mine, theirs = _labels_for(own, wanted), _labels_for(random, wanted)
     return theirs / mine if mine and theirs else None
 

@@ -79,7 +79,7 @@ class Curve:
         labels: photos asked about so far.
         positives: of these, by their true labels.
         average_precision, precision_at_recall: on the photos held back.
-        all: average precision and precision at recall with every label, as wrong as the noise makes them.
+        all: average precision and precision at recall with every label, all of them right.
         everything: labels that there are to ask for.
     """
 
@@ -120,8 +120,8 @@ def run(world: World, strategy: str, protocol: Protocol, seed: int) -> Curve:
     spread = Spread.of(features)
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
 
-    def judge(rows: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-        """The scores of all training photos after learning `rows`, and what the photos held back say."""
+    def judge(rows: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+        """The scores of all training photos after learning the answers in `rows`, and what those held back say."""
         classifier = fit_classifier(features[rows], answers[rows], spread)
         held, truth = classifier(world.features[test]), world.labels[test]
         figures = float(average_precision(truth, held)), float(precision_at_recall(truth, held, RECALL))
@@ -137,7 +137,7 @@ def run(world: World, strategy: str, protocol: Protocol, seed: int) -> Curve:
     asked = order[: protocol.batch]
     while True:
         rows = np.union1d(np.flatnonzero(known), asked)
-        scores, judged = judge(rows)
+        scores, judged = judge(rows, answers)
         counts.append((len(asked), int(labels[asked].sum())))
         figures.append(judged)
         if strategy == RANDOM:  # every photo is as likely, whatever was asked: the next of the order
@@ -147,7 +147,7 @@ def run(world: World, strategy: str, protocol: Protocol, seed: int) -> Curve:
         if not len(more):
             break
         asked = np.concatenate([asked, more])
-    _, everything = judge(np.arange(len(train)))
+    _, everything = judge(np.arange(len(train)), labels)
     (asked_for, found), (precision, at_recall) = zip(*counts, strict=True), zip(*figures, strict=True)
     return Curve(strategy, seed, asked_for, found, precision, at_recall, everything, len(order))
 

@@ -92,7 +92,7 @@ def score_source(
         for number, piece in pieces.items():
             filler.add(number, piece)
         filler.counts.resumed = sum(map(len, pieces.values()))
-        watch.resume(filler.counts.resumed)
+        watch.reach(filler.counts.resumed)
         numbers = range(max(1, -(-len(source.items) // shard_rows)))
         if len(pieces) < len(numbers):
             shards.begin()
@@ -101,6 +101,7 @@ def score_source(
             write_scores(shards.path(number), records, networks.bundle, networks.embedding)
             pieces[number] = shards.piece(number)
             filler.add(number, pieces[number])
+            watch.reach(sum(map(len, pieces.values())))
         if shards.begun():
             watch.end(sum(piece.errors for piece in pieces.values()))
         shards.finish([pieces[number] for number in numbers], networks.bundle, networks.embedding)
@@ -126,18 +127,17 @@ class _Watch:
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._last = ""
 
-    def resume(self, photos: int) -> None:
-        """Photos that need no look."""
-        if photos:
-            self._done += photos
-            self._progress(self._done, self._photos)
+    def reach(self, done: int) -> None:
+        """So many photos are done, also such that needed no look."""
+        if done > self._done:
+            self._done = done
+            self._progress(done, self._photos)
 
     def looked(self, record: Record, first_time: bool) -> None:
         """A photo that had an error before may have it again, whatever their rate."""
         if not first_time:
             return
-        self._done += 1
-        self._progress(self._done, self._photos)
+        self.reach(self._done + 1)
         self._recent.append(record.error is not None)
         self._last = f"{record.path}: {record.error}" if record.error else self._last
         if len(self._recent) == RECENT:

@@ -93,10 +93,12 @@ class Shards:
             for left in folder.glob(f"{PREFIX}*"):  # by jobs that were killed
                 if TEMPORARY.fullmatch(left.name):
                     left.unlink()
-            yield
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # there is something in it
+                    folder.rmdir()
         finally:
-            with suppress(OSError):  # there is something in it
-                folder.rmdir()
             os.close(handle)
 
     def found(self, source: Source) -> dict[int, Piece]:

@@ -24,8 +24,8 @@ from prohibit_jax.types import InputError
 #     all negatives   0.99  1.00  0.96     0.99  1.00  0.96     0.99  1.00  0.96     0.98  1.00  0.95
 #
 # Features as they are, without standardising, lose up to 0.03 with few. Whitening them by the pool's covariance gains
-# much with 20 labels (0.98, 0.99, 0.87) and nothing with more: chosen labels then add hardly anything to it, and a class
-# that is not rare in the pool (wildlife, 8%) is whitened away with it (0.49 against 0.69 at the start).
+# much with 20 labels (0.98, 0.99, 0.87) and nothing with more: chosen labels then add hardly anything to it, and a
+# class that is not rare in the pool (wildlife, 8%) is whitened away with it (0.49 against 0.69 at the start).
 PENALTY = 300.0
 """Of half the squared norm of the kernel on standardised features, beside the sum of the losses."""
 
@@ -124,7 +124,7 @@ def _balanced(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _room(n: int) -> int:
     """The next of 64, 256, 1,024, …: photos are padded to it, since compiling takes longer than fitting."""
-    return 64 * 4 ** max(0, math.ceil(math.log(n / 64, 4)))
+    return 64 << 2 * max(0, math.ceil(math.log(n / 64, 4)))
 
 
 @jax.jit

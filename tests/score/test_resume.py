@@ -189,8 +189,11 @@ def test_sigkill_loses_and_doubles_nothing(alone: Job, tmp_path: Path, out: str,
 
 def test_a_second_job_is_refused(job: Job) -> None:
     for out in ("scores", "scores.parquet"):
-        with Shards.at(job.folder / out, SHARD).locked(), pytest.raises(InputError, match="another job is writing"):
-            job(out)
+        shards = Shards.at(job.folder / out, SHARD)
+        with shards.locked():
+            with pytest.raises(InputError, match="another job is writing"):
+                job(out)
+            assert shards.folder.is_dir()
         assert job(out).photos == len(CONTENTS)
 
 
@@ -279,9 +282,11 @@ def test_a_file_that_could_not_be_read_is_tried_again_and_a_broken_one_is_not(jo
 
 def test_photos_at_the_end_are_added(job: Job) -> None:
     job("scores", Listing(CONTENTS[:10]))
+    done: list[int] = []
     times = {path.name: path.stat().st_mtime_ns for path in (job.folder / "scores").iterdir()}
-    summary = job("scores")
+    summary = job("scores", progress=lambda count, total: done.append(count))
     assert summary.counts.resumed == 9
+    assert (done, done[-1]) == (sorted(done), len(CONTENTS))
     kept = {path.name for path in (job.folder / "scores").iterdir() if path.stat().st_mtime_ns == times.get(path.name)}
     assert kept == {"part-00000.parquet"}  # the second has a file that could not be read
     job("anew")
