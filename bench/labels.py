@@ -50,6 +50,7 @@ def main() -> None:
             "known": Protocol(batch, 10 * batch, "known"),
             "known, a tenth wrong": Protocol(batch, 20 * batch, "known", NOISE),
             "few": Protocol(batch, 20 * batch, "few"),
+            "few, a tenth wrong": Protocol(batch, 20 * batch, "few", NOISE),
         }
         for title, protocol in protocols.items():
             curves = experiment(world, STRATEGIES, protocol, range(options.seeds), folder, progress=_tell)
@@ -60,7 +61,7 @@ def main() -> None:
                 file = options.plots / f"labels_{name}_{protocol.start}{'_noisy' if protocol.noise else ''}.png"
                 savings_plot(file, found, f"{name}: {title}, {options.seeds} seeds")
     if options.out:
-        options.out.write_text(json.dumps({"seeds": options.seeds, "classes": results}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"seeds": options.seeds, "classes": results}) + "\n")
 
 
 def _tell(done: int, total: int) -> None:

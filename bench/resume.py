@@ -53,8 +53,8 @@ def main() -> None:
         photos, _ = run(arguments, alone)
         kills: list[dict[str, Any]] = []
         for left in range(arguments.kills, 0, -1):
-            rest = photos - len(shards(killed)) * arguments.shard_rows
-            after = Moment(draw.randint(0, max(0, 2 * rest // left)), draw.uniform(0, 0.3))
+            rest = max(0, photos - len(shards(killed)) * arguments.shard_rows)
+            after = Moment(draw.randint(0, int(rest * min(2 / left, 0.8))), draw.uniform(0, 0.3))
             done, was_killed = run(arguments, killed, after)
             kills.append({**asdict(after), "done": done, "killed": was_killed, "shards": len(shards(killed))})
         run(arguments, killed)

@@ -12,7 +12,7 @@ from launch.figures import metrics_table
 
 def evaluate(
     class_name: Annotated[str, typer.Option("--class", help="The class whose head is judged.")],
-    data: Annotated[str, typer.Option("--data", help="Labelled photos: folder:PATH, manifest:FILE, tfds:NAME, …")],
+    data: Annotated[str, typer.Option("--data", help="Labelled photos: folder:PATH, manifest:FILE, labels:, …")],
     version: Annotated[int | None, typer.Option("--version", min=1, help="The head's version; the latest.")] = None,
     side: Annotated[
         str, typer.Option("--side", help="train, validation or test: that side of the head's own split; all photos.")

@@ -37,7 +37,7 @@ def next_round(
         int | None, typer.Option("--budget", min=1, help="Photos to ask about; the last round's.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option("--strategy", help="One, or a mixture; the last round's, positives=0.5,uncertainty=…")
+        str | None, typer.Option("--strategy", help="One, or a mixture; the last round's, positives=0.45,uncertainty=…")
     ] = None,
     labels: LabelsOption = None,
     examples: Annotated[

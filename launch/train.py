@@ -15,7 +15,10 @@ def train(
     class_name: Annotated[
         str, typer.Option("--class", help="The class to train, as in `weapon`; by default the one that --config names.")
     ] = "",
-    data: Annotated[str, typer.Option("--data", help="folder:PATH, manifest:FILE, tfds:NAME or synthetic:COUNT.")] = "",
+    data: Annotated[
+        str,
+        typer.Option("--data", help="folder:PATH, manifest:FILE, parquet:PATH, tfds:NAME, labels: or synthetic:COUNT."),
+    ] = "",
     weights: Annotated[
         str,
         typer.Option(

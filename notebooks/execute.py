@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
 NAMES = ("asked", "savings", "review_load")
@@ -44,9 +45,10 @@ def execute(notebook: Any, folder: Path) -> Any:
     """
     environment = {name: value for name, value in os.environ.items() if name not in NOT_OURS} | OWN
     environment |= {"IPYTHONDIR": str(folder / ".ipython")}  # no profile, startup file or history of the user's
-    client = NotebookClient(
-        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    )
+    # A socket in the folder rather than ports that anybody on the machine may open.
+    sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(folder / ".kernel")}})
+    place = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=place, config=sockets)
     client.execute(env=environment)
     return notebook
 
@@ -68,7 +70,7 @@ def digest(notebook: Any) -> str:
 def main(names: list[str]) -> None:
     """Runs those notebooks and saves each in its place."""
     for name in names or NAMES:
-        notebook = nbformat.read(path_of(name), as_version=4)
+        notebook: Any = nbformat.read(path_of(name), as_version=4)
         with tempfile.TemporaryDirectory() as folder:
             execute(notebook, Path(folder))
         nbformat.write(cleaned(notebook), path_of(name))

@@ -9,6 +9,7 @@ import matplotlib as mpl
 from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from prohibit_jax.active.savings import WITHIN
 from prohibit_jax.active.simulate import RANDOM
@@ -41,8 +42,16 @@ def draw_savings(axes: Axes, summary: Mapping[str, Any], title: str) -> None:
     full = every["average_precision"]
     axes.axhline(full, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"all {every['labels']:,} labels")
     axes.axhspan(full - WITHIN, full, color=INK, alpha=0.07, linewidth=0)
-    axes.set(xscale="log", xlabel="labels asked for", ylabel="average precision", title=title)
+    axes.set(ylabel="average precision", title=title)
+    labels_axis(axes)
     lowest = min(point["average_precision"] for figures in summary["strategies"].values() for point in figures["curve"])
     axes.set_ylim(max(lowest - 0.02, 0), min(full + 0.04, 1.005))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="lower right", fontsize=9)
+
+
+def labels_axis(axes: Axes) -> None:
+    """Labels asked for, on a logarithmic scale with plain numbers."""
+    axes.set(xscale="log", xlabel="labels asked for")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())

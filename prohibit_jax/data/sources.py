@@ -20,6 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from etils import epath
 
+from prohibit_jax.config import redacted
 from prohibit_jax.files import read_photo
 from prohibit_jax.types import InputError
 
@@ -75,7 +76,7 @@ def open_source(spec: str) -> Source:
         case "synthetic":
             return synthetic(address)
     kinds = "folder:PATH, manifest:FILE, parquet:PATH, tfds:NAME or synthetic:COUNT"
-    raise InputError(f"data source {spec!r}: use {kinds}")
+    raise InputError(f"data source {redacted(spec)!r}: use {kinds}")
 
 
 @dataclass(frozen=True)
