@@ -8,7 +8,7 @@ CODE := $(sort $(patsubst %/,%,$(dir $(wildcard prohibit_jax/*.py launch/*.py se
 # The jax line follows from Python's version (pyproject.toml says how); so does the set of pinned versions.
 PINS = constraints/$$($(BIN)/python -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.13")').txt
 
-.PHONY: install demo test lint format pins clean
+.PHONY: install demo test lint format notebooks pins clean
 
 install: .venv/installed
 
@@ -42,6 +42,10 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# Runs them and keeps what they show; a test compares what is kept with the cells.
+notebooks: .venv/installed
+	$(BIN)/python notebooks/execute.py
 
 # The newest versions that pyproject.toml allows, for the Python that .venv has.
 pins: .venv/installed

@@ -44,7 +44,7 @@ def main() -> None:
     except OSError as error:  # a folder that cannot be written, say
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     if code == STOPPED:
-        _fail("stopped; what is done is kept: the same command goes on, training with --resume", STOPPED)
+        _fail("stopped; the same command goes on, a training with --resume", STOPPED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
