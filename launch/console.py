@@ -37,7 +37,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     """A table for the terminal; the first column to the left, the others to the right."""
     built = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        built.add_column(column, justify="left" if number == 0 else "right")
+        built.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         built.add_row(*row)
     return built

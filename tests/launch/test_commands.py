@@ -26,7 +26,10 @@ from tests.heads.small import COUNT, ON_TRUNK, Trained, config, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "goldens"
-COMMANDS = ("demo", "train", "evaluate", "bundle", "score", "weights import")
+COMMANDS = (
+    *("demo", "train", "evaluate", "bundle", "score", "query", "label", "loop next", "loop status", "simulate"),
+    *("labels import", "labels export", "labels list", "labels pull", "weights import"),
+)
 
 # `launch` that kills itself in the middle of the second epoch, as `kill -9` does.
 KILLED = """
