@@ -79,16 +79,10 @@ def simulate(
         {"class": loaded.class_.name, "start": start, "batch": batch, "noise": noise, **found},
         as_json,
         table(
-            f"{loaded.class_.name}: all {every['labels']} labels reach average precision "
-            f"{every['average_precision']:.3f}, and precision {every['precision_at_recall']:.2f} at recall 0.90",
-            [
-                "strategy",
-                "labels",
-                "average precision",
-                "precision",
-                "labels to within 0.01",
-                "times fewer than random",
-            ],
+            f"{loaded.class_.name}: average precision (AP) of all {every['labels']} labels "
+            f"{every['average_precision']:.3f}, precision at recall 0.9 (P) {every['precision_at_recall']:.2f}; "
+            "labels to within 0.01 of that AP, and how many times as many random needs",
+            ["strategy", "labels", "AP", "P", "to 0.01", "random's"],
             [_row(name, figures) for name, figures in found["strategies"].items()],
         ),
         *([f"the curves are in {plot}"] if plot else []),
