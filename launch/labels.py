@@ -73,7 +73,7 @@ def import_labels(
 def export_labels(
     name: ClassOption,
     kind: Annotated[Kind, typer.Option("--to", help="What kind of file.")],
-    file: Annotated[Path, typer.Argument(help="The file to write, in place of what is there.")],
+    file: Annotated[Path, typer.Argument(help="The file to write, in place of any but a database.")],
     labels: LabelsOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,

@@ -73,7 +73,7 @@ def next_round(
             progress=line,
             warn=remark,
         )
-    number, expected = made.round.number, made.round.expected
+    number, expected, asked = made.round.number, made.round.expected, made.round.asked
     answer(
         {
             "class": class_name,
@@ -81,7 +81,7 @@ def next_round(
             "queue": str(made.queue),
             "head": made.round.head,
             "labels": made.round.labels,
-            "asks": made.round.asked,
+            "asks": asked,
             "strategies": made.strategies,
             "expected_positives": expected and asdict(expected),
             "expected_gain": made.gain and asdict(made.gain),
@@ -90,14 +90,16 @@ def next_round(
         },
         as_json,
         f"round {number} of {class_name}: {made.round.head or 'no head yet'}, from {made.round.labels} labels; "
-        f"{made.round.asked} photos to ask about",
+        f"{asked or 'no'} photos to ask about",
         table("chosen by", ["strategy", "photos"], [[name, str(count)] for name, count in made.strategies.items()]),
         f"photos of the class expected among them: {_shown(expected, '.0f', 'nothing can be said yet')}",
         f"expected change of average precision: {_shown(made.gain, '+.3f', 'not enough rounds')}",
-        f"ask them with launch label --class {class_name} --queue {made.queue}",
+        f"ask them with launch label --class {class_name} --queue {made.queue}"
+        if asked
+        else "nothing left to ask: each photo of the pool is answered or waits for an answer",
     )
-    if made.round.asked < made.round.settings.budget:
-        remark(f"{made.round.settings.budget - made.round.asked} fewer than asked for: the strategies found no more")
+    if 0 < asked < made.round.settings.budget:
+        remark(f"{made.round.settings.budget - asked} fewer than asked for: the strategies found no more")
 
 
 @app.command("status")
@@ -111,7 +113,10 @@ def status(
 ) -> None:
     """Show where a class stands: rounds, quality, what is left to find, and whether to go on."""
     from prohibit_jax.active import standing
+    from prohibit_jax.types import InputError
 
+    if plot and plot.is_dir():
+        raise InputError(f"--plot {plot}: a folder; name the PNG file to write")
     with bar() as line:
         found = standing.look(class_name, store, labels=labels, stop=stop, progress=line, warn=remark)
     if plot:

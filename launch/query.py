@@ -29,7 +29,8 @@ def query(
         list[str] | None, typer.Option("--not-in", metavar="QUEUE", help="Leaves out what this queue asks about.")
     ] = None,
     near: Annotated[
-        int | None, typer.Option("--near", min=1, help="Looks only at so many neighbours of each known positive.")
+        int | None,
+        typer.Option("--near", min=1, help="All but random look only at so many neighbours of each known positive."),
     ] = None,
     examples: Annotated[
         str, typer.Option("--examples", help="Photos of the thing, for a first day: folder:PATH, manifest:FILE, …")
@@ -44,7 +45,7 @@ def query(
 ) -> None:
     """Choose what to label next: the photos of a pool that help most, best first, each with the reason.
 
-    Answered photos are never asked again, and of near-identical ones only one is.
+    Answered photos are never asked again. Of near-identical ones one is, but for what random draws, evenly from all.
     """
     from prohibit_jax.active.query import make_queue
 
@@ -63,6 +64,7 @@ def query(
             near=near,
             seed=seed,
             progress=line("reading embeddings"),
+            warn=remark,
         )
     pool = chosen.pool
     left_out = {

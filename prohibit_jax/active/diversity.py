@@ -7,7 +7,8 @@ import numpy as np
 from prohibit_jax.active.view import View, blocks, highest
 
 CANDIDATES = 2000
-"""Of a larger pool only so many are looked at, or ten times the budget: the nearest to 0.5, or without scores, any."""
+"""Of a larger pool only so many are looked at, or ten times what is asked for: the nearest to 0.5, or without scores,
+any."""
 
 
 def k_center(view: View, budget: int, rng: np.random.Generator) -> np.ndarray:

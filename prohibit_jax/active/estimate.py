@@ -35,7 +35,7 @@ class Draw:
     """The random draws of one round, as far as they were answered yes or no.
 
     Attributes:
-        population: photos that they were drawn from, each as likely as any other.
+        population: photos that they were drawn from, each as likely as any other, whatever it is like.
         drawn: how many.
         positives: of those drawn.
         known: photos of the class, as known today, that were in the pool but not in this population: they were

@@ -46,11 +46,12 @@ def experiment(
         progress: told how many runs are done.
 
     Raises:
-        InputError: an unknown strategy, or photos too few to run on.
+        InputError: an unknown strategy, `disagreement`, or photos too few to run on.
     """
     names = list(dict.fromkeys([RANDOM, *strategies]))
     for name in names:
-        mixture(name)
+        if "disagreement" in mixture(name):
+            raise InputError("strategy disagreement: it needs two or more versions of the head; a simulation has one")
     if protocol.batch < 1 or protocol.budget < protocol.batch:
         raise InputError(
             f"--budget {protocol.budget}: it must hold a batch, of at least 1; --batch is {protocol.batch}"

@@ -39,6 +39,7 @@ from prohibit_jax.heads.quick import (
     logits_of,
     make_quick,
     pool_embedder,
+    publish,
     rows_of,
     spread_of,
 )
@@ -67,7 +68,7 @@ class Made:
     """A round that was made.
 
     Attributes:
-        round: as it was published.
+        round: as it was published; it asks nothing where nothing is left but a head of new labels was.
         queue: where what it asks is.
         strategies: how many photos each chose.
         head: its head, None on a first day.
@@ -130,13 +131,28 @@ def next_round(
         warn: told in one line what is worth knowing; nothing of it ends the round.
 
     Raises:
-        InputError: bad input, or nothing left to ask, in one line.
+        InputError: bad input, another that makes a round, or nothing left to ask and nothing new to learn, in one line.
     """
-    store, clock = open_store(store), _Clock()
-    rounds = Rounds(store, name)
-    before = rounds.all()
+    store = open_store(store)
     given: dict[str, str | int | None] = {"pool": pool, "budget": budget, "strategy": strategy, "labels": labels}
-    settings = settle(before, given | {"examples": examples, "config": config, "stop": stop})
+    given |= {"examples": examples, "config": config, "stop": stop}
+    rounds = Rounds(store, name)
+    with rounds.locked():
+        return _next(name, store, rounds, given, again, progress, warn)
+
+
+def _next(
+    name: str,
+    store: Store,
+    rounds: Rounds,
+    given: Mapping[str, str | int | None],
+    again: bool,
+    progress: Line,
+    warn: Callable[[str], None],
+) -> Made:
+    """`next_round`, alone. The head is published when all that can be refused has been done."""
+    clock, before = _Clock(), rounds.all()
+    settings = settle(before, given)
     ground = stand(name, store, settings, progress=progress, warn=warn)
     table, labelled = ground.pool, ground.labelled
     same = [one for one in before if one.embedding == table.embedding]
@@ -160,31 +176,37 @@ def next_round(
         clock.lap("scoring")
 
     chosen = _ask(ground, quick, logits, queued, len(before), progress, warn)
-    if not chosen.asks:
+    if not chosen.asks and (quick is None or not _new(labelled, before, store)):
         raise InputError(f"{settings.pool}: nothing left to ask: each of its photos is answered or waits for an answer")
     clock.lap("query")
 
     expected, left = _outlook(ground, quick, logits, chosen)
+    change = _change(rounds, earlier, labelled, quick, logits, scale, table)
+    if quick is not None:
+        quick = publish(quick, store)
+    head = str(quick.ref) if quick else None
     draft = Round(
         name=name,
         number=0,
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
         settings=replace(settings, labels=redacted(settings.labels) if settings.labels else None),
         embedding=ground.embedder.embedding,
-        head=str(quick.ref) if quick else None,
+        head=head,
         held_out=quick.held_out if quick else False,
         answers=dict(Counter(answer.answer for answer in ground.answers)),
         found=int(labelled.labels[labelled.rows >= 0].sum()),
         candidates=len(chosen.pool.rows),
+        again=again,
         asked=len(chosen.asks),
         expected=expected,
         left=left,
         labels=len(labelled.labels),
-        change=_change(rounds, earlier, labelled, quick, logits, scale, table),
+        change=change,
     )
-    published = rounds.publish(draft, chosen.asks, _unseen(labelled, quick))
-    course = curve((*before, published), labelled, store, table, ground.config)
-    gain = expected_gain((*before, published), course, len(chosen.asks))
+    published = rounds.publish(draft, [replace(ask, head=head) for ask in chosen.asks], _unseen(labelled, quick))
+    made = (*before, published)
+    course = curve(made, rounds, labelled, store, table, ground.config)
+    gain = expected_gain(made, course.quality, len(chosen.asks))
     clock.lap("looking ahead")
     return Made(published, rounds.queue_path(published.number), chosen.strategies, quick, gain, clock.seconds)
 
@@ -248,6 +270,12 @@ def _waiting(rounds: Rounds, answers: Sequence[Resolved], warn: Callable[[str], 
     return waiting
 
 
+def _new(labelled: Labelled, before: Sequence[Round], store: Store) -> bool:
+    """Whether the labels are others than those that made the last round's head."""
+    ref = before[-1].ref(store) if before else None
+    return ref is None or store.read_card(ref).data.get("fingerprint") != labelled.data
+
+
 def _reference(earlier: Sequence[Round], labels: int) -> Round | None:
     """The round whose head the new one is compared with."""
     place = stopping.reference([*(one.labels for one in earlier), labels])
@@ -268,7 +296,7 @@ def _ask(
     quotas, known, scored = mixture(settings.strategy), _outside(ground.labelled), None
     if quick is not None and logits is not None:
         card = quick.card
-        scored = Scored(str(quick.ref), card.calibration(logits[0]), card.thresholds.review)
+        scored = Scored("", card.calibration(logits[0]), card.thresholds.review)  # no version of it is published yet
     else:
         if settings.examples:
             shown = embedded(open_source(settings.examples), ground.embedder)
@@ -363,8 +391,7 @@ def _without_training(logits: np.ndarray, rows: np.ndarray, unseen: np.ndarray) 
 def _unseen(labelled: Labelled, quick: Quick | None) -> dict[str, float]:
     if quick is None:
         return {}
-    pairs = zip(labelled.sha256, quick.unseen.tolist(), strict=True)
-    return {photo: logit for photo, logit in pairs if np.isfinite(logit)}
+    return dict(zip(labelled.sha256, quick.unseen.tolist(), strict=True))
 
 
 class _Clock:

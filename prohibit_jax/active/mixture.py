@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from itertools import filterfalse, islice
 
 import numpy as np
@@ -14,7 +16,18 @@ from prohibit_jax.active.view import Strategy, View
 from prohibit_jax.types import InputError
 
 HONEST = "random"
-"""The strategy whose photos estimates rest on."""
+"""The strategy whose photos estimates rest on: of all that may be asked about, each is as likely."""
+
+SLOW = "k_center"
+"""The strategy whose work grows with the photos that it is asked for."""
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """The part of a view that the strategies look at, all but `random`."""
+
+    view: View
+    rows: np.ndarray  # int64, rising: of the whole view
 
 
 def mixture(text: str) -> dict[str, float]:
@@ -56,13 +69,15 @@ def picks(
     rng: np.random.Generator,
     phash: np.ndarray | None = None,
     seen: Seen = NOTHING,
+    narrowed: Narrowed | None = None,
 ) -> list[tuple[int, str]]:
     """At most `budget` rows of the view, each with the strategy that chose it, in the order to ask.
 
-    The share of `random` is drawn first, from all photos, so that it is an even sample of them. The others take their
-    best by turns, so that whoever stops early has had about the shares asked for; what two would choose goes to the one
-    whose turn comes first. What a strategy cannot fill goes to the others by their shares, and to `random` only where
-    none of them has any left. A photo near-identical to one taken or seen already is passed over.
+    The share of `random` is drawn first, from all photos, whatever they are like, so that it is an even sample of them.
+    The others take their best by turns, so that whoever stops early has had about the shares asked for; what two would
+    choose goes to the one whose turn comes first. What a strategy cannot fill goes to the others by their shares, and
+    to `random` only where none of them has any left. The others pass over a photo near-identical to one that is taken,
+    by `random` too, or seen already.
 
     Args:
         view: what may be asked about.
@@ -71,17 +86,30 @@ def picks(
         rng: decides what chance decides.
         phash: uint64 [n], perceptual hashes; None where near-identical photos are not looked for.
         seen: photos that are answered or asked about elsewhere.
+        narrowed: what the strategies other than `random` look at; None for the whole view.
 
     Raises:
         InputError: a strategy needs scores, embeddings or versions, and the view has none.
     """
-    budget = max(budget, 0)
-    rankings = {name: _Ranking(STRATEGIES[name], view, budget, rng) for name in quotas}
+    budget = max(min(budget, view.size), 0)
+    counts = rounded(quotas, budget)
+    whole = Narrowed(view, np.arange(view.size))
+    part = whole if narrowed is None else narrowed
+    rankings = {
+        name: _Ranking(
+            STRATEGIES[name],
+            whole if name == HONEST else part,
+            min(2 * counts[name], budget) if name == SLOW else budget,
+            rng,
+        )
+        for name in quotas
+    }
     shares = {name: share for name, share in quotas.items() if name != HONEST}
-    even = rounded(quotas, budget).get(HONEST, 0)
+    even = counts.get(HONEST, 0)
     while True:
+        honest = list(islice(rankings[HONEST], even)) if HONEST in quotas else []
         distinct = Distinct(view.embeddings, phash, seen)
-        honest = list(islice(filter(distinct.take, rankings[HONEST]), even)) if HONEST in quotas else []
+        distinct.add(honest)
         best = _by_turns(rankings, shares, budget - even, distinct, set(honest))
         short = budget - even - len(best)
         if not short or HONEST not in quotas or len(honest) < even:
@@ -92,10 +120,10 @@ def picks(
 class _Ranking:
     """A strategy's rows, best first, each once; it is asked for more as they are used up."""
 
-    def __init__(self, strategy: Strategy, view: View, budget: int, rng: np.random.Generator) -> None:
-        self._strategy, self._view, self._rng = strategy, view, rng
-        self._count = max(budget, 1)
-        self._rows: list[int] = strategy(view, self._count, rng).tolist()
+    def __init__(self, strategy: Strategy, part: Narrowed, count: int, rng: np.random.Generator) -> None:
+        self._strategy, self._part, self._count = strategy, part, max(count, 1)
+        self._rng = deepcopy(rng)  # so that chance decides alike when it is asked for more
+        self._rows = self._best(rng)
 
     def __iter__(self) -> Iterator[int]:
         place = 0
@@ -108,9 +136,12 @@ class _Ranking:
         if before < self._count:
             return False
         self._count *= 4
-        rows = self._strategy(self._view, self._count, self._rng)
-        self._rows = list(dict.fromkeys([*self._rows, *rows.tolist()]))
+        self._rows = list(dict.fromkeys([*self._rows, *self._best(deepcopy(self._rng))]))
         return len(self._rows) > before
+
+    def _best(self, rng: np.random.Generator) -> list[int]:
+        rows: list[int] = self._part.rows[self._strategy(self._part.view, self._count, rng)].tolist()
+        return rows
 
 
 def _by_turns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ NOTHING = Seen(np.zeros(0, np.uint64), None)
 
 
 class Distinct:
-    """Photos of a view, taken one by one, each unlike those before and those seen already.
+    """Photos of a view: those added, and those taken one by one, each unlike all before and those seen already.
 
     Two are near-identical if their perceptual hashes differ in at most `NEAR_BITS` bits and the cosine of their
     embeddings is at least `NEAR_COSINE`; without embeddings the hashes decide. Few photos have hashes so near, so that
@@ -54,6 +55,10 @@ class Distinct:
         self._seen = seen
         self._rows = np.zeros(0, np.int64)
 
+    def add(self, rows: Sequence[int]) -> None:
+        """Counts the photos as taken, near-identical or not."""
+        self._rows = np.concatenate([self._rows, np.array(rows, np.int64)])
+
     def take(self, row: int) -> bool:
         """Takes the photo, unless it is near-identical to one taken or seen; returns whether it did."""
         if self._phash is None:
@@ -62,7 +67,7 @@ class Distinct:
         seen, taken = _near(self._seen.phash, own), self._rows[_near(self._phash[self._rows], own)]
         if self._any_alike(row, self._seen.embeddings, seen) or self._any_alike(row, self._embeddings, taken):
             return False
-        self._rows = np.append(self._rows, row)
+        self.add([row])
         return True
 
     def _any_alike(self, row: int, others: Embeddings | None, near: np.ndarray) -> bool:

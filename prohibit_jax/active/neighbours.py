@@ -23,6 +23,8 @@ def nearest_rows(embeddings: Embeddings, known: np.ndarray, count: int) -> np.nd
 
     Exact: a running top list for each of `known`. Of rows equally near, any may be taken.
     """
+    if len(known) and count >= embeddings.shape[0]:
+        return np.arange(embeddings.shape[0])
     top = np.full((len(known), count), -np.inf, np.float32)
     rows = np.full((len(known), count), -1, np.int64)
     for start, block in blocks(embeddings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from etils import epath
 
-from prohibit_jax.active.mixture import mixture, picks
+from prohibit_jax.active.mixture import Narrowed, mixture, picks
 from prohibit_jax.active.near import NOTHING, Seen
 from prohibit_jax.active.neighbours import nearest_rows
 from prohibit_jax.active.pool import Askable, Known, Stored, askable, unit
-from prohibit_jax.active.queue import Ask, read_queue, write_queue
+from prohibit_jax.active.queue import Ask, check_out, read_queue, write_queue
 from prohibit_jax.active.reasons import reasons
 from prohibit_jax.active.view import View
 from prohibit_jax.bundle.store import Store, open_store
@@ -53,7 +53,7 @@ class Chosen:
 
     asks: tuple[Ask, ...]  # best first
     pool: Askable
-    candidates: int  # photos that the strategies looked at
+    candidates: int  # photos that the strategies other than random looked at; random drew from all of `pool.rows`
     seconds: dict[str, float]  # that it took to sort the pool out, to find the candidates and to choose
 
     @property
@@ -77,6 +77,7 @@ def make_queue(
     near: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Chosen:
     """Chooses what to ask next and writes the queue to `out`.
 
@@ -90,13 +91,15 @@ def make_queue(
         queues: files of queues whose photos are left out.
         examples: a data source of photos of the thing.
         versions: score tables of the same photos by other versions of the head.
-        near: the strategies look only at so many nearest neighbours of each known positive.
+        near: all strategies but random look only at so many nearest neighbours of each known positive.
         seed: of what chance decides.
         progress: told how far a pass over all embeddings is.
+        warn: told, in one line, what is worth knowing.
 
     Raises:
         InputError: any of these cannot be used, or a strategy needs what is not there.
     """
+    check_out(out)
     quotas, settings, store = mixture(strategy), load_config(check_name(name)).labels, open_store(store)
     table, others = open_scores(scores), [open_scores(path) for path in versions]
     queued = {ask.sha256 for path in queues for ask in read_queue(path)}
@@ -115,6 +118,7 @@ def make_queue(
         turn=1 + max((answer.round for answer in answers if answer.round is not None), default=-1),
         seed=seed,
         progress=progress,
+        warn=warn,
     )
     write_queue(out, chosen.asks)
     return chosen
@@ -155,6 +159,7 @@ def query(
     turn: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Chosen:
     """Chooses the photos to ask about next.
 
@@ -170,13 +175,14 @@ def query(
         queued: SHA-256 of photos that are asked about elsewhere.
         examples: of the thing, which count as known positives.
         versions: score tables of the same photos by other versions of the head, for `disagreement`.
-        near: the strategies look only at so many nearest neighbours of each known positive.
+        near: all strategies but random look only at so many nearest neighbours of each known positive.
         turn: the round, for the queue.
         seed: of what chance decides.
         progress: told how far a pass over all embeddings is.
+        warn: told, in one line, what is worth knowing.
 
     Raises:
-        InputError: a strategy needs what is not there.
+        InputError: a strategy needs what is not there, or `versions` are of other photos or of other classes.
     """
     if table.embedding is None and (near is not None or examples is not None):
         raise InputError("scores: the table has no embeddings; run launch score again with --embedding")
@@ -192,23 +198,26 @@ def query(
     if not known.labels.any() and (near is not None or set(quotas) == {"neighbours"}):
         raise InputError(f"neighbours: no photo of {name} is known yet; give some with --examples")
     rows = pool.rows
-    if near is not None and known.embeddings is not None:
-        positives = known.embeddings[np.flatnonzero(known.labels == 1)]
-        rows = rows[nearest_rows(Stored(table, rows, progress), positives, near)]
     view = View(
         scores=None if scored is None else scored.scores[rows],
         embeddings=Stored(table, rows, progress) if table.embedding else None,
         labels=known.labels,
         label_scores=known.scores,
         label_embeddings=known.embeddings,
-        versions=_versions(table, name, scored, versions)[rows] if scored is not None and versions else None,
+        versions=_versions(table, name, rows, scored, versions, warn) if scored is not None and versions else None,
         threshold=0.5 if scored is None else scored.threshold,
     )
+    part = None
+    if near is not None and view.embeddings is not None and known.embeddings is not None:
+        positives = known.embeddings[np.flatnonzero(known.labels == 1)]
+        nearest = nearest_rows(view.embeddings, positives, near)
+        part = _part(view, Stored(table, rows[nearest], progress), nearest)
     narrowed = perf_counter()
     rng = np.random.default_rng(seed)
-    chosen = picks(view, quotas, budget, rng, None if hashes is None else hashes[rows], seen)
+    chosen = picks(view, quotas, budget, rng, None if hashes is None else hashes[rows], seen, part)
     places = pa.array([rows[row] for row, _ in chosen], pa.int64())
     paths, contents = (column.to_pylist() for column in table.read(["path", "sha256"]).take(places))
+    said = reasons(view, chosen, part)
     asks = tuple(
         Ask(
             path,
@@ -220,10 +229,10 @@ def query(
             reason,
             turn,
         )
-        for path, content, (row, strategy), reason in zip(paths, contents, chosen, reasons(view, chosen), strict=True)
+        for path, content, (row, strategy), reason in zip(paths, contents, chosen, said, strict=True)
     )
     seconds = {"sorting": sorted_out - begun, "narrowing": narrowed - sorted_out, "choosing": perf_counter() - narrowed}
-    return Chosen(asks, pool, len(rows), seconds)
+    return Chosen(asks, pool, len(rows) if part is None else len(part.rows), seconds)
 
 
 @dataclass(frozen=True)
@@ -257,15 +266,41 @@ def _seen(table: ScoreTable, pool: Askable, hashes: np.ndarray, examples: Exampl
     return Seen(np.concatenate([hashes[rows], shown.phash]), Known(Stored(table, rows), shown.embeddings))
 
 
-def _versions(table: ScoreTable, name: str, scored: Scored, versions: Sequence[ScoreTable]) -> np.ndarray:
+def _part(view: View, embeddings: Stored, rows: np.ndarray) -> Narrowed:
+    """Of the view only `rows`, rising, whose embeddings these are."""
+    part = replace(
+        view,
+        scores=None if view.scores is None else view.scores[rows],
+        embeddings=embeddings,
+        versions=None if view.versions is None else view.versions[rows],
+    )
+    return Narrowed(part, rows)
+
+
+def _versions(
+    table: ScoreTable,
+    name: str,
+    rows: np.ndarray,
+    scored: Scored,
+    versions: Sequence[ScoreTable],
+    warn: Callable[[str], None],
+) -> np.ndarray:
     """float32 [rows, v]: the head's own scores, and the others'; where one has not scored a photo, the head's."""
-    contents, columns = table.texts("sha256"), [scored.scores]
+    contents, own = table.texts("sha256").take(pa.array(rows)), scored.scores[rows]
+    columns = [own]
     for other in versions:
         if name not in other.classes:
             raise InputError(f"versions: a table of {', '.join(other.classes) or 'no class'} has no scores of {name}")
         found = pc.index_in(contents, value_set=other.texts("sha256").combine_chunks()).to_numpy()
         theirs = np.append(other.column(name), np.float32(np.nan))[np.nan_to_num(found, nan=-1).astype(np.int64)]
-        columns.append(np.where(np.isnan(theirs), scored.scores, theirs))
+        missing = int(np.isnan(theirs).sum())
+        if 0 < missing == len(rows):
+            raise InputError(
+                f"versions: a table has scored none of the {missing:,} photos; give one of the same photos"
+            )
+        if missing:
+            warn(f"versions: a table lacks {missing:,} of {len(rows):,} photos; there the head's own scores stand in")
+        columns.append(np.where(np.isnan(theirs), own, theirs))
     return np.stack(columns, 1)
 
 

@@ -39,20 +39,34 @@ class Ask:
     round: int
 
 
-def write_queue(path: epath.PathLike, asks: Sequence[Ask]) -> None:
-    """Publishes the asks in their order as a Parquet file, whole or not at all.
-
-    Raises InputError where `path` is a folder.
-    """
+def check_out(path: epath.PathLike) -> None:
+    """Raises InputError where `path` is a folder or a file other than a queue, which a queue would replace."""
     path = epath.Path(path)
     if path.is_dir():
         raise InputError(f"{path}: a folder; name the Parquet file to write")
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            schema = pq.read_schema(file)
+    except (OSError, pa.ArrowException):
+        schema = pa.schema([])
+    if _kinds(schema) != FIELDS:
+        raise InputError(f"{path}: there is a file that is not a queue; write the queue to another one")
+
+
+def write_queue(path: epath.PathLike, asks: Sequence[Ask]) -> None:
+    """Publishes the asks in their order as a Parquet file, whole or not at all.
+
+    Raises InputError where `check_out` does.
+    """
+    check_out(path)
     schema = pa.schema([pa.field(name, kind, nullable=name in NULLABLE) for name, kind in FIELDS.items()])
     columns = [
         pa.array([getattr(ask, "name" if name == "class" else name) for ask in asks], kind)
         for name, kind in FIELDS.items()
     ]
-    with replacing(path) as file:
+    with replacing(epath.Path(path)) as file:
         pq.write_table(pa.table(columns, schema=schema), file)
 
 
@@ -60,13 +74,17 @@ def read_queue(path: epath.PathLike) -> tuple[Ask, ...]:
     """The asks of a queue file, best first. Raises InputError in one line where there is none or it is not one."""
     try:
         with epath.Path(path).open("rb") as file:
-            table = pq.read_table(file)
+            # Not pq.read_table, whose threads still hold the file when the interpreter ends, and abort it.
+            table = pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
     except FileNotFoundError:
         raise InputError(f"{path}: missing; make it with launch query") from None
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from None
-    kinds = dict(zip(table.schema.names, table.schema.types, strict=True))
-    if kinds != FIELDS or any(table.column(name).null_count for name in FIELDS if name not in NULLABLE):
+    if _kinds(table.schema) != FIELDS or any(table.column(name).null_count for name in FIELDS if name not in NULLABLE):
         raise InputError(f"{path}: not a queue; make it with launch query")
     columns = [table.column(name).to_pylist() for name in FIELDS]
     return tuple(Ask(*row) for row in zip(*columns, strict=True))
+
+
+def _kinds(schema: pa.Schema) -> dict[str, pa.DataType]:
+    return dict(zip(schema.names, schema.types, strict=True))

@@ -6,14 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prohibit_jax.active.mixture import HONEST, Narrowed
 from prohibit_jax.active.strategies import divergence
 from prohibit_jax.active.view import View, likeness
 
 
-def reasons(view: View, picks: Sequence[tuple[int, str]]) -> list[str]:
-    """A sentence for each of `picks`, rows of the view with the strategy that chose each."""
-    unlike = _unlike(view, picks)
-    return [_reason(view, row, strategy, unlike.get(row, 0.0)) for row, strategy in picks]
+def reasons(view: View, picks: Sequence[tuple[int, str]], narrowed: Narrowed | None = None) -> list[str]:
+    """A sentence for each of `picks`, as `mixture.picks` chose them of the same view and its part."""
+    part = Narrowed(view, np.arange(view.size)) if narrowed is None else narrowed
+    rows = [row for row, strategy in picks if strategy != HONEST]
+    places = dict(zip(rows, np.searchsorted(part.rows, rows).tolist(), strict=True))
+    unlike = _unlike(part.view, [places[row] for row, strategy in picks if strategy == "k_center"])
+    return [
+        f"drawn at random from {view.size:,} photos"
+        if strategy == HONEST
+        else _reason(part.view, places[row], strategy, unlike.get(places[row], 0.0))
+        for row, strategy in picks
+    ]
 
 
 def _reason(view: View, row: int, strategy: str, unlike: float) -> str:
@@ -41,13 +50,10 @@ def _reason(view: View, row: int, strategy: str, unlike: float) -> str:
             return f"at most {unlike:.2f} alike to any photo that is known or asked for variety before it"
         case "galaxy" | "direct":
             return f"{score}, where the line between yes and no may lie"
-        case "random":
-            return f"drawn at random from {view.size:,} photos"
     return strategy
 
 
-def _unlike(view: View, picks: Sequence[tuple[int, str]]) -> dict[int, float]:
-    rows = [row for row, strategy in picks if strategy == "k_center"]
+def _unlike(view: View, rows: Sequence[int]) -> dict[int, float]:
     if not rows or view.embeddings is None:
         return {}
     points = view.embeddings[np.array(rows)]

@@ -7,11 +7,15 @@ one that was being made when its process was killed is not there.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -62,7 +66,8 @@ class Round:
         held_out: whether the test side was kept out of that head's training.
         answers: photos by resolved answer, when the round was made.
         found: photos of the class known in the pool then.
-        candidates: photos of the pool that were neither answered nor asked about; random ones were drawn from these.
+        candidates: photos of the pool that could be asked; each was as likely to be drawn at random.
+        again: whether photos that earlier rounds asked and nobody had answered were among these.
         asked: photos in the queue.
         expected: positives among those, by the head's calibration.
         left: positives among the candidates, by the same.
@@ -80,6 +85,7 @@ class Round:
     answers: dict[str, Any]
     found: int
     candidates: int
+    again: bool
     asked: int
     expected: Interval | None
     left: Interval | None
@@ -141,8 +147,30 @@ class Rounds:
         """What a round asks, best first."""
         return read_queue(self.queue_path(number))
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps everyone else from making a round meanwhile. Raises InputError while another does."""
+        if not is_local(self.folder):  # an object store has no locks
+            yield
+            return
+        folder = Path(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._lock(handle, folder)
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # there is a round in it
+                    folder.rmdir()
+        finally:
+            os.close(handle)
+
     def unseen(self, number: int) -> dict[str, float]:
-        """The logits of a round's labelled photos by classifiers that had not seen them, by SHA-256."""
+        """The logits of all labelled photos of a round with a head by classifiers that had not seen them, by SHA-256.
+
+        NaN where all had.
+        """
         path = self.folder / str(number) / UNSEEN
         try:
             table = pq.read_table(pa.BufferReader(read_file(path, UNSEEN_LIMIT)))
@@ -159,6 +187,15 @@ class Rounds:
             ROUND: lambda n: replace(draft, number=n).to_json().encode(),
         }
         return replace(draft, number=publish_numbered(self.folder, first, files))
+
+    def _lock(self, handle: int, folder: Path) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), os.stat(folder)):
+                return
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        raise InputError(f"class {self.name}: its next round is being made already; wait for it")
 
 
 def _unseen_bytes(unseen: Mapping[str, float]) -> bytes:

@@ -14,7 +14,7 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from prohibit_jax.active import stopping
-from prohibit_jax.active.curve import curve, expected_gain, honest
+from prohibit_jax.active.curve import curve, expected_gain
 from prohibit_jax.active.estimate import Draw, left_by_draws
 from prohibit_jax.active.loop import settle, stand
 from prohibit_jax.active.mixture import HONEST
@@ -23,7 +23,7 @@ from prohibit_jax.active.queue import Ask
 from prohibit_jax.active.rounds import Round, Rounds
 from prohibit_jax.active.stopping import Verdict
 from prohibit_jax.bundle.store import Store, open_store
-from prohibit_jax.data.label_store import open_label_store
+from prohibit_jax.data.label_store import Resolved, open_label_store
 from prohibit_jax.evaluate.metrics import Interval
 from prohibit_jax.evaluate.plots import CURVE, FAINT, FOUND, STYLE
 from prohibit_jax.files import publish_file
@@ -33,7 +33,10 @@ from prohibit_jax.types import InputError, Line, silent
 
 @dataclass(frozen=True)
 class Yield:
-    """What became of photos that were asked about."""
+    """What became of photos that were asked about.
+
+    A photo that several rounds asked counts as answered in the round and for the strategy of its first answer.
+    """
 
     asked: int
     answered: int  # yes or no
@@ -125,36 +128,36 @@ def look(
         raise InputError(f"class {name}: no round yet; begin with launch loop next --class {name} --pool SCORES")
     settings = settle(made, {"labels": labels, "stop": stop})
     ground = stand(name, store, settings, progress=progress, warn=warn)
-    verdict_of = {answer.sha256: answer.answer for answer in ground.answers}
+    answers = {answer.sha256: answer for answer in ground.answers}
     queues = {one.number: rounds.queue(one.number) for one in made}
-    course = curve(made, ground.labelled, store, ground.pool, ground.config)
-    points = tuple(Point(one, _yields(queues[one.number], verdict_of), course.get(one.number)) for one in made)
+    course = curve(made, rounds, ground.labelled, store, ground.pool, ground.config)
+    points = tuple(
+        Point(one, _yields(one.number, queues[one.number], answers), course.quality.get(one.number)) for one in made
+    )
 
     first: dict[str, datetime] = {}
     for label in open_label_store(settings.labels, store).stream(name):
         first.setdefault(label.sha256, label.time)
     found = int(ground.labelled.labels[ground.labelled.rows >= 0].sum())
-    unanswered = len(askable(ground.pool, verdict_of, ()).rows)
-    drawn = left_by_draws(_draws(made, queues, verdict_of, first), found, unanswered)
+    unanswered = len(askable(ground.pool, answers, ()).rows)
+    drawn = left_by_draws(_draws(made, queues, answers, first), found, unanswered)
     scored = _fewer(made[-1].left, found - made[-1].found)
-    verdicts = _verdicts(
-        settings.stop, made[-1], found, scored, drawn, len(verdict_of), min(first.values(), default=None)
-    )
+    verdicts = _verdicts(settings.stop, made[-1], found, scored, drawn, len(answers), min(first.values(), default=None))
     decision = stopping.decide(settings.stop, verdicts)
     return Standing(
         name,
-        dict(Counter(verdict_of.values())),
+        dict(Counter(answer.answer for answer in answers.values())),
         points,
         _by_strategy(points),
-        honest(ground.labelled),
+        course.sample,
         found,
         unanswered,
         drawn,
         scored,
-        expected_gain(made, course, made[-1].asked),
+        expected_gain(made, course.quality, made[-1].asked),
         tuple(verdicts.values()),
         decision,
-        _advice(name, points[-1], decision, rounds.queue_path(made[-1].number)),
+        _advice(rounds, queues, answers, decision),
     )
 
 
@@ -248,12 +251,14 @@ def standing_plot(path: epath.PathLike, standing: Standing) -> None:
     publish_file(epath.Path(path), buffer.getvalue())
 
 
-def _yields(queue: Sequence[Ask], answers: Mapping[str, str]) -> dict[str, Yield]:
-    """What became of a queue's photos, by strategy."""
+def _yields(number: int, queue: Sequence[Ask], answers: Mapping[str, Resolved]) -> dict[str, Yield]:
+    """What became of a round's photos, by strategy."""
     found: dict[str, Yield] = {}
     for name in dict.fromkeys(ask.strategy for ask in queue):
-        said = [answers.get(ask.sha256) for ask in queue if ask.strategy == name]
-        found[name] = Yield(len(said), sum(one in ("yes", "no") for one in said), said.count("yes"))
+        photos = [ask.sha256 for ask in queue if ask.strategy == name]
+        first = [answers[photo] for photo in photos if photo in answers]
+        said = [one.answer for one in first if (one.round, one.strategy) == (number, name)]
+        found[name] = Yield(len(photos), sum(one in ("yes", "no") for one in said), said.count("yes"))
     return found
 
 
@@ -271,20 +276,23 @@ def _by_strategy(points: Sequence[Point]) -> dict[str, Yield]:
 def _draws(
     made: Sequence[Round],
     queues: Mapping[int, Sequence[Ask]],
-    answers: Mapping[str, str],
+    answers: Mapping[str, Resolved],
     first: Mapping[str, datetime],
 ) -> list[Draw]:
-    """The random draws of each round; what was known beside them is what was known then, and what waited then."""
-    draws, asked = [], dict[str, str]()
+    """The random draws of each round; what was known beside them is what was known then, and what waited then.
+
+    A photo counts as drawn where its first answer came through the draw: one that a strategy chose again, or that is
+    answered by another way, says nothing of the others.
+    """
+    draws, asked = [], set[str]()
     for one in made:
         created = datetime.fromisoformat(one.created)
-        late = [sha for sha in asked if answers.get(sha) == "yes" and first[sha] > created]
+        waited = asked if not one.again else set[str]()
+        late = sum(photo in answers and answers[photo].answer == "yes" and first[photo] > created for photo in waited)
         queue = queues[one.number]
-        taken = _yields([ask for ask in queue if ask.strategy == HONEST], answers).get(HONEST, Yield(0, 0, 0))
-        again = {ask.sha256 for ask in queue}
-        known = one.found + sum(sha not in again for sha in late)
-        draws.append(Draw(one.candidates, taken.answered, taken.positives, known))
-        asked |= {ask.sha256: ask.strategy for ask in queue}
+        taken = _yields(one.number, queue, answers).get(HONEST, Yield(0, 0, 0))
+        draws.append(Draw(one.candidates, taken.answered, taken.positives, one.found + late))
+        asked |= {ask.sha256 for ask in queue}
     return draws
 
 
@@ -316,14 +324,22 @@ def _verdicts(
     return {verdict.rule: verdict for verdict in verdicts}
 
 
-def _advice(name: str, last: Point, decision: Verdict, queue: epath.Path) -> str:
+def _advice(
+    rounds: Rounds, queues: Mapping[int, Sequence[Ask]], answers: Mapping[str, Resolved], decision: Verdict
+) -> str:
     """What to do next."""
-    every = _sum(last.strategies.values())
-    open_ = every.asked - every.answered
     if decision.stop:
         return f"stop: {decision.reason}"
-    if open_ >= every.asked / 2:
+    open_ = {number: sum(ask.sha256 not in answers for ask in queue) for number, queue in queues.items()}
+    turn = max(queues)
+    over = not queues[turn]  # nothing was left to ask
+    if over:
+        turn = max((number for number, count in open_.items() if count), default=turn)
+    if over and not open_[turn]:
+        return "stop: nothing is left to ask"
+    if over or open_[turn] >= len(queues[turn]) / 2:
         return (
-            f"answer the {open_} open photos of round {last.round.number}: launch label --class {name} --queue {queue}"
+            f"answer the {open_[turn]} open photos of round {turn}: launch label --class {rounds.name} "
+            f"--queue {rounds.queue_path(turn)}"
         )
-    return f"go on: launch loop next --class {name}"
+    return f"go on: launch loop next --class {rounds.name}"

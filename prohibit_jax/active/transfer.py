@@ -28,7 +28,7 @@ from prohibit_jax.config import Config
 from prohibit_jax.data.dataset import labelled
 from prohibit_jax.data.index import index
 from prohibit_jax.data.label_source import KIND
-from prohibit_jax.data.label_store import Label, LabelStore, check_label
+from prohibit_jax.data.label_store import MAGIC, Label, LabelStore, check_label
 from prohibit_jax.files import read_file, replacing
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.types import InputError, Line, silent
@@ -145,7 +145,14 @@ def import_source(
 
 
 def write_labels(kind: str, file: Path, labels: Iterable[Label]) -> int:
-    """Writes a file whole, in place of what was there, and returns how many labels it holds."""
+    """Writes a file whole, in place of what was there, and returns how many labels it holds.
+
+    Raises InputError where a database is there: it may be the store itself, which has no copy.
+    """
+    if file.is_file():
+        with _opened(file) as there:
+            if there.read(len(MAGIC)) == MAGIC:
+                raise InputError(f"{file}: a database, which no file of labels replaces; name another file")
     written = Counted(labels)
     with replacing(epath.Path(file)) as stream:
         if kind == "csv":

@@ -57,8 +57,9 @@ TEXTS = {
 }
 ANNOTATOR = re.compile(r"[^\0-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+LAST = (END - EPOCH) // MICROSECOND - 1
 MOST_ROUNDS = 2**31 - 1
 COUNTED = {"preserve_rowcount": True}
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -74,7 +75,7 @@ class Label:
         name: the class.
         answer: one of `ANSWERS`; `skip` takes back what the annotator answered before.
         annotator: who, 1 to 200 characters, none of them a control character.
-        time: when, with its zone; a store returns UTC.
+        time: when, from 1970 to 2999 in UTC, with its zone; a store returns UTC.
         round: of the loop, from 0; None outside of one.
         head: which scored the photo when it was asked, as in `weapon@3`.
         score: what that head gave it, 0 to 1.
@@ -234,6 +235,17 @@ class LabelStore:
         """As `labels`, a few at a time, for stores that do not fit into memory."""
         return self._labels(select(given).where(given.c.name == name).subquery())
 
+    def since(self, last: int, name: str) -> tuple[int, Iterator[Label]]:
+        """The labels of a class that were added after label number `last`, oldest first, and the newest one's number.
+
+        From 0 it is as `stream`; what was added later, with whatever time, comes from the number that this returned.
+        """
+        with _explained(self.name), self.engine.connect() as connection:
+            newest = connection.execute(select(func.max(given.c.id))).scalar_one() or 0
+        added = given.c.id > last, given.c.id <= newest
+        labels = self._labels(select(given).where(given.c.name == name, *added).subquery())
+        return newest, labels if newest > last else iter(())
+
     def current(self, name: str) -> list[Label]:
         """The latest label by each annotator of each photo, oldest first; none where that is a skip."""
         latest = _ranked(name).subquery()
@@ -282,8 +294,9 @@ class LabelStore:
         chosen = select(*columns).join_from(rows, photos).order_by(rows.c.time, rows.c.id)
         with _explained(self.name), self.engine.connect() as connection:
             for row in connection.execution_options(yield_per=CHUNK).execute(chosen):
-                sha256, path, name, answer, annotator, time, *rest = row
-                yield Label(sha256, path, name, answer, annotator, EPOCH + time * MICROSECOND, *rest)
+                sha256, path, name, answer, annotator, microseconds, *rest = row
+                time = EPOCH + min(max(microseconds, 0), LAST) * MICROSECOND  # one bad row must not bar all others
+                yield Label(sha256, path, name, answer, annotator, time, *rest)
 
 
 def _ranked(name: str) -> Select[Any]:
@@ -329,8 +342,10 @@ def check_label(label: Label) -> None:
             raise InputError(f"{field} {text[:80]!r}: {wanted}")
     if label.answer not in ANSWERS:
         raise InputError(f"answer {label.answer[:80]!r}: use {', '.join(ANSWERS)}")
-    if label.time.tzinfo is None:
+    if label.time.utcoffset() is None:
         raise InputError(f"time {label.time.isoformat()}: needs its zone, as in 2026-01-31T12:00:00+00:00")
+    if not EPOCH <= label.time < END:
+        raise InputError(f"time {label.time.isoformat()}: not from 1970 to 2999 in UTC")
     if label.round is not None and not 0 <= label.round <= MOST_ROUNDS:
         raise InputError(f"round {label.round}: a whole number from 0 to {MOST_ROUNDS}")
     if label.score is not None and not 0 <= label.score <= 1:

@@ -179,7 +179,8 @@ def _photo(value: Any) -> Photo:
 
 def open_parquet(address: str) -> Parquet:
     """The photos of a Parquet file, of all in a folder at any depth, or of those that a pattern (`*`, `**`) matches,
-    sorted by path. Raises InputError in one line where there are none or they cannot be used."""
+    sorted by path. What is there by that very name is no pattern. Raises InputError in one line where there are none or
+    they cannot be used."""
     files = _files(address)
     if not files:
         raise InputError(f"parquet {address!r}: no Parquet file there")
@@ -194,7 +195,9 @@ def _files(address: str) -> list[str]:
     if Path(address).is_dir():
         found = Path(address).rglob("*.parquet")
         return sorted(path.as_posix() for path in found if path.is_file() and not path.name.startswith("."))
-    return sorted(glob.glob(address, recursive=True)) if glob.has_magic(address) else [address]
+    if Path(address).is_file() or not glob.has_magic(address):
+        return [address]
+    return sorted(glob.glob(address, recursive=True))
 
 
 def _part(file: str) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from etils import epath
 
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config, parse_config
-from prohibit_jax.data.dataset import load_dataset, require_all
+from prohibit_jax.data.dataset import Dataset, load_dataset, require_all
 from prohibit_jax.data.loader import decoded
 from prohibit_jax.data.sources import SIDES
 from prohibit_jax.evaluate import report, several, thresholds
+from prohibit_jax.heads.quick import LEAST, among, held_out_of
 from prohibit_jax.heads.several import class_scorer
 from prohibit_jax.score.scorer import read_trunks, scorer_of
 from prohibit_jax.types import HeadRef, InputError, Line, silent
@@ -45,23 +46,30 @@ def evaluate_head(
         ref: the head; without a version the latest.
         source: labelled photos, as in `folder:PATH`.
         store: where the head is.
-        side: `test` judges it on the photos that its training held out of this source; `all` on every photo.
+        side: `test` judges it on the photos that its training held out of this source; `all` on every photo. Of a
+            head from labels and embeddings (`heads/quick.py`) its card names the photos held out; it has no other side.
         progress: opens a progress bar.
         warn: told in one line what was left out.
 
     Raises:
-        InputError: no such head or side, or no negative photo or none of some class on it.
+        InputError: no such head or side, the head held nothing out, or no negative photo or none of some class.
     """
     if side not in (*SIDES, "all"):
         raise InputError(f"side {side!r}: use {', '.join(SIDES)} or all")
     store = open_store(store)
     head = store.read_head(ref)
+    held_out = held_out_of(head.card)
+    if held_out is not None and side != "all":
+        _check_side(head.ref, held_out, side)
     saved = dict(head.card.config)
     config: Config = parse_config({**saved, "data": {**saved.get("data", {}), "source": source}}, f"card of {head.ref}")
     dataset = load_dataset(config, store.cache, every_label=False, progress=progress("looking at photos"), warn=warn)
+    if held_out is not None and side != "all":
+        dataset = _kept(head.ref, dataset, held_out, source)
     require_all(dataset, side)
     if side == "all" and dataset.summary()["fingerprint"] == head.card.data.get("fingerprint"):
-        warn(f"{head.ref} was trained on most of these photos; --side test judges it on those held out")
+        kept = "--side test judges it on those held out" if held_out is None or held_out else "none was held out"
+        warn(f"{head.ref} was trained on most of these photos; {kept}")
     rows = dataset.rows(side)
     size, advance = head.card.preprocessing.size, progress("scoring")
     chunks = decoded(dataset.source, rows, size, progress=advance, chunk=BATCH, limits=dataset.limits)
@@ -83,3 +91,21 @@ def evaluate_head(
         seed=config.train.seed,
     )
     return Judged(head.ref, metrics)
+
+
+def _check_side(ref: HeadRef, held_out: frozenset[str], side: str) -> None:
+    if side != "test":
+        raise InputError(f"side {side!r}: {ref} was made from labels and embeddings; use test or all")
+    if not held_out:
+        raise InputError(
+            f"head {ref}: its training held nothing out, for lack of {LEAST} photos of the class and {LEAST} others to "
+            "test with; judge it on other photos"
+        )
+
+
+def _kept(ref: HeadRef, dataset: Dataset, held_out: frozenset[str], source: str) -> Dataset:
+    """The same with those photos as its test side that the head's training held out, and no other side."""
+    kept = among(dataset.index.sha256, held_out)
+    if not kept.any():
+        raise InputError(f"{source}: it has none of the photos that the training of {ref} held out")
+    return replace(dataset, sides=np.where(kept, "test", ""))

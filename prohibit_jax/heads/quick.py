@@ -5,7 +5,8 @@ classifier. What is said of it rests on photos that the classifier in question h
 
 - *The figures* come from the test side of the split, as for any head. Photos chosen by a strategy are never on it, and
   it stays out of training as soon as it holds `LEAST` photos of either kind. Before, every label is worth more in
-  training than it could tell as a test, and the card says that nothing was measured.
+  training than it could tell as a test, and the card says that nothing was measured. The card names the photos that
+  were held out, since the sides of a later day are others: labels come in between, and shares change.
 - *Calibration and thresholds* come from all other photos, each scored by a classifier fitted without it and without
   its near-identical ones (out of fold), so that no label is spent on a validation side.
   Calibration looks at the photos that the loop asked about, chosen ones among them: they were chosen by what they look
@@ -54,6 +55,12 @@ CHUNK = 64
 SPREAD = 20_000
 """Photos of the pool from which the features' spread is taken, evenly over it."""
 
+DIGITS = 16
+"""Of a photo's SHA-256, by which a card names it."""
+
+NAMED = 10_000
+"""At most so many photos held out does a card name, those of the least SHA-256: an even sample of any more."""
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -84,24 +91,34 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Quick:
-    """A published head and what it says of the photos that it was made from.
+    """A head and what it says of the photos that it was made from.
 
     Attributes:
+        card: without a version until it is published.
+        variables: its parameters, by name.
+        classifier: the same on embeddings.
         unseen: float32 [n], the logit of each known photo by a classifier that has not seen it; NaN where none is.
         held_out: whether the test side was kept out of training.
     """
 
-    ref: HeadRef
     card: Card
+    variables: dict[str, np.ndarray]
     classifier: Classifier
     unseen: np.ndarray
     held_out: bool
 
+    @property
+    def ref(self) -> HeadRef:
+        """Its name in the store, once it is published."""
+        return HeadRef(self.card.name, self.card.version)
+
 
 def pool_embedder(pool: ScoreTable, store: Store, source: str) -> Embedder:
-    """What embeds photos as the pool's were. Raises InputError where the pool has no embeddings, or other weights'."""
+    """What embeds photos as the pool's were. Raises InputError where the pool has no embedding, or other weights'."""
     if pool.embedding is None:
         raise InputError(f"{source}: it has no embeddings; score the photos with --embedding lite0")
+    if not len(_sound(pool)):
+        raise InputError(f"{source}: none of the pool's photos has an embedding; its column error says why")
     spec = f"{pool.embedding.weights}:{pool.embedding.size}"
     embedder = load_embedder(store, spec, CHUNK)
     if embedder.embedding != pool.embedding:
@@ -114,7 +131,8 @@ def pool_embedder(pool: ScoreTable, store: Store, source: str) -> Embedder:
 
 def spread_of(pool: ScoreTable) -> Spread:
     """The spread of the pool's features, of evenly spaced photos."""
-    rows = np.arange(pool.rows)[:: max(1, pool.rows // SPREAD)]
+    rows = _sound(pool)
+    rows = rows[:: max(1, len(rows) // SPREAD)]
     return Spread.of(np.concatenate([features for _, features in pool.embeddings(rows)]))
 
 
@@ -197,14 +215,14 @@ def gather(
 
 
 def make_quick(config: Config, known: Labelled, spread: Spread, embedding: Embedding, store: Store) -> Quick:
-    """Fits, judges and publishes the next version of a class's head.
+    """Fits and judges a class's head.
 
     Args:
         config: the class, what it is evaluated for, and what the card records.
         known: labelled photos, a yes and a no at least.
         spread: of the pool's features.
         embedding: what made the features.
-        store: where its weights are, and the head goes.
+        store: where its weights are.
 
     Raises:
         InputError: only one kind of label.
@@ -233,9 +251,29 @@ def make_quick(config: Config, known: Labelled, spread: Spread, embedding: Embed
         versions=library_versions(),
     )
     own = dict(zip(CLASSIFIER, (classifier.kernel[:, None], np.array([classifier.bias], np.float32)), strict=True))
-    variables = {name: own.get(name, weights.variables[name]) for name in shapes(card.network())}
-    ref = store.publish_head(card, variables)
-    return Quick(ref, store.read_card(ref), classifier, logits, held_out)
+    every = {**weights.variables, **own}
+    variables = {name: every[name] for name in shapes(card.network())}
+    return Quick(card, variables, classifier, logits, held_out)
+
+
+def publish(quick: Quick, store: Store) -> Quick:
+    """Publishes a head as the next version of its class."""
+    return replace(quick, card=store.read_card(store.publish_head(quick.card, quick.variables)))
+
+
+def held_out_of(card: Card) -> frozenset[str] | None:
+    """The photos that a quick head's training held out, by the first `DIGITS` of their SHA-256; None of other heads."""
+    return frozenset(str(card.data["held_out"]).split()) if "held_out" in card.data else None
+
+
+def among(photos: Sequence[str], held_out: frozenset[str]) -> np.ndarray:
+    """bool [n]: which photos, by SHA-256, are of those that were held out."""
+    return np.array([photo[:DIGITS] in held_out for photo in photos], bool)
+
+
+def _sound(pool: ScoreTable) -> np.ndarray:
+    """int64, the rows of the pool's photos without an error."""
+    return np.flatnonzero(pc.is_null(pool.texts("error")).to_numpy())
 
 
 def _embedded(
@@ -365,7 +403,8 @@ def _data(known: Labelled, trained: np.ndarray) -> dict[str, Any]:
 
     nobody = np.zeros(len(trained), bool)
     sides = {"train": counts(trained), "validation": counts(nobody), "test": counts(~trained)}
-    return {"fingerprint": known.data, **sides, "made": "classifier on embeddings"}
+    held_out = sorted(photo[:DIGITS] for photo, kept in zip(known.sha256, trained, strict=True) if not kept)[:NAMED]
+    return {"fingerprint": known.data, **sides, "made": "classifier on embeddings", "held_out": " ".join(held_out)}
 
 
 def _trunk(weights: Weights, store: Store) -> Trunk:

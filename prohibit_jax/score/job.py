@@ -109,10 +109,15 @@ def score_source(
 
 
 def _check_columns(out: epath.Path, networks: Networks, pieces: Iterable[Piece]) -> None:
-    """Hours of work are not thrown away because an option was left out."""
+    """Hours of work are not thrown away because an option was left out, or another bundle named."""
     for table in (piece.table for piece in pieces):
         if table.classes and not networks.scorer:
             raise InputError(f"{out}: has scores of bundle {table.name}; give --bundle too, or another --out")
+        lost = [name for name in table.classes if name not in networks.bundle.classes]
+        if lost and table.rows:
+            file = table.groups[0].file
+            what = f"{out}: has scores of {', '.join(lost)}, which bundle {networks.bundle.name} does not have"
+            raise InputError(f"{what}; give another --out, or remove {file if file == out else file.parent}")
         if table.embedding and not networks.embedder:
             made = f"{table.embedding.weights}:{table.embedding.size}"
             raise InputError(f"{out}: has embeddings; give --embedding {made} too, or another --out")

@@ -64,13 +64,19 @@ class Shards:
 
     @classmethod
     def at(cls, out: epath.PathLike, size: int) -> Shards:
-        """A single file where the name ends in .parquet. Raises InputError where something else is in the way."""
+        """A single file where the name ends in .parquet. Raises InputError where anything but scores is in the way."""
         out = epath.Path(out)
         single = out.suffix == ".parquet"
         if single and out.is_dir():
             raise InputError(f"{out}: a folder; name the Parquet file to write, or a folder without .parquet")
         if not single and out.exists() and not out.is_dir():
             raise InputError(f"{out}: a file; name a folder of shards, or one file whose name ends in .parquet")
+        if single and out.exists():
+            try:
+                open_scores(out)
+            except InputError:
+                what = f"{out}: there already, and no score table"
+                raise InputError(f"{what}; give another --out, or remove it") from None
         return cls(out, out.with_name(f"{out.name}.parts") if single else out, size)
 
     @property
@@ -149,10 +155,7 @@ class Shards:
     def _in_file(self, source: Source) -> dict[int, Piece]:
         if not self.single or not self.out.exists():
             return {}
-        try:
-            table = open_scores(self.out)
-        except InputError:  # whatever it is, it is to be replaced
-            return {}
+        table = open_scores(self.out)
         starts = range(0, table.rows, self.size)
         pieces = {start // self.size: Piece(table, start, min(start + self.size, table.rows)) for start in starts}
         return pieces if all(self._lists(source, number, piece) for number, piece in pieces.items()) else {}

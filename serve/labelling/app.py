@@ -36,6 +36,9 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
+MISSING = (FileNotFoundError, NotADirectoryError)
+"""What says that a photo is gone; another OSError may be over in a moment."""
+
 OWN = ("none", "same-origin")
 """What a browser says of where a request comes from (Sec-Fetch-Site): the person himself, or this server's page."""
 
@@ -88,7 +91,8 @@ async def _turn(request: Request) -> Response:
 
 
 async def _photo(request: Request) -> Response:
-    """`GET /photos/1600/SHA256`: a photo of the queue as a JPEG; 422 with the reason where there is none to show."""
+    """`GET /photos/1600/SHA256`: a photo of the queue as a JPEG; 422 with the reason where there is none to show, 503
+    where it may be there another time, as when a network's folder does not answer."""
     state = request.app.state
     edge, ask = request.path_params["edge"], state.session.desk.ask(request.path_params["sha256"])
     if ask is None or edge not in photos.EDGES:
@@ -98,8 +102,11 @@ async def _photo(request: Request) -> Response:
         shown = await state.workers.run(photos.screen, data, ask.sha256, edge)
     except (InputError, OSError, RuntimeError) as error:
         reason = f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
+        if isinstance(error, OSError) and not isinstance(error, MISSING):
+            raise Refusal(503, reason, {"Retry-After": "5"}) from None
         state.session.desk.spoil(ask.sha256, reason)
         raise Refusal(422, reason) from None
+    state.session.desk.mend(ask.sha256)
     return Response(shown, media_type="image/jpeg")
 
 

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 
 from prohibit_jax.active.queue import Ask
@@ -21,6 +22,9 @@ LEASE = 600.0
 """Seconds after an annotator's last contact in which his hand is kept for him."""
 
 VOTES = ("yes", "no", "unsure")
+
+BEFORE = datetime.min.replace(tzinfo=UTC)
+"""When everything was still unsaid."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Desk:
         self._rule, self._lease = rule, lease
         self._card = {sha256: card for card, sha256 in enumerate(first)}
         self._said: list[dict[str, str]] = [{} for _ in first]  # the latest word of each annotator on a card
+        self._times: list[dict[str, datetime]] = [{} for _ in first]  # of the labels which that was
         self._passed: Counter[tuple[str, int]] = Counter()
         self._open = list(range(len(first)))  # the cards that are still asked, rising
         self._split: set[int] = set()
@@ -68,20 +73,32 @@ class Desk:
         """The annotator's latest word on a photo of the queue: a vote, `skip`, or None."""
         return self._said[self._card[sha256]].get(annotator)
 
-    def recall(self, labels: Iterable[Label]) -> None:
-        """Hears what was answered before, oldest first; labels of other photos are passed over."""
-        for label in labels:
-            if label.sha256 in self._card:
-                self.hear(label.annotator, label.sha256, label.answer)
+    def latest(self, sha256: str) -> datetime:
+        """The time of the latest label on a photo of the queue; `BEFORE` everything where there is none."""
+        return max(self._times[self._card[sha256]].values(), default=BEFORE)
 
-    def hear(self, annotator: str, sha256: str, answer: str) -> None:
+    def recall(self, labels: Iterable[Label]) -> None:
+        """Hears labels of a store, oldest first. Those of other photos, and what is older than an annotator's latest
+        word, or is that word, are passed over: labels may come more than once, and late."""
+        for label in labels:
+            if label.sha256 not in self._card:
+                continue
+            known = self._times[self._card[label.sha256]].get(label.annotator, BEFORE)
+            again = label.time == known and label.answer == self.said(label.annotator, label.sha256)
+            if label.time >= known and not again:
+                self.hear(label.annotator, label.sha256, label.answer, label.time)
+
+    def hear(self, annotator: str, sha256: str, answer: str, time: datetime | None = None) -> None:
         """Takes an answer on a photo of the queue: a vote, `skip`, or `undo`, which puts the photo back into the hand.
 
-        A skip of a photo that he has voted on takes the vote back: it is no pass.
+        A skip of a photo that he has voted on takes the vote back: it is no pass. `time` is that of its label, if one
+        is stored.
         """
         card = self._card[sha256]
         before = self._said[card].get(annotator)
         self._said[card][annotator] = "skip" if answer == "undo" else answer
+        if time is not None:
+            self._times[card][annotator] = time
         counts = self.answers.setdefault(annotator, Counter())
         if before in VOTES:
             counts[before] -= 1
@@ -101,6 +118,11 @@ class Desk:
         """A photo that cannot be shown is asked of nobody any more."""
         self.broken[sha256] = reason
         self._look(self._card[sha256])
+
+    def mend(self, sha256: str) -> None:
+        """A photo that was shown is asked, though it once could not be."""
+        if self.broken.pop(sha256, None) is not None:
+            self._look(self._card[sha256])
 
     def deal(self, annotator: str, want: int, now: float, holds: Sequence[str] = ()) -> list[Ask]:
         """The annotator's hand, filled up to `want` photos: first what he holds already, then the best of the rest.

@@ -19,7 +19,7 @@ from prohibit_jax.active.queue import Ask, read_queue
 from prohibit_jax.data.label_store import Label, LabelStore, Rule, check_label
 from prohibit_jax.types import InputError
 from serve.errors import Refusal
-from serve.labelling.desk import VOTES, Desk
+from serve.labelling.desk import BEFORE, VOTES, Desk
 
 MOST_ANSWERS = 200
 """In one message; a page that was long without a network sends several."""
@@ -100,13 +100,14 @@ class Session:
         """
         self.name, self.rule, self.guide = name, rule, guide
         self.desk = Desk(asks, rule)
-        self.desk.recall(labels.stream(name))
+        self._number, stored = labels.since(0, name)  # of the last label that the desk has heard
+        self.desk.recall(stored)
         self.queue = hashlib.sha256(f"{name} {' '.join(ask.sha256 for ask in asks)}".encode()).hexdigest()[:16]
         self._labels = labels
         self._one = asyncio.Lock()
         self._ids: set[str] = set()
         self._run: dict[tuple[str, str], str] = {}  # this run's answers that stand, by annotator and photo
-        self._time = datetime.min.replace(tzinfo=UTC)
+        self._time = BEFORE  # of the last label made here
 
     def about(self) -> dict[str, Any]:
         """What a page shows before anybody has a name."""
@@ -122,22 +123,28 @@ class Session:
     async def turn(self, turn: Turn) -> dict[str, Any]:
         """Stores a page's answers, and deals its annotator what is next.
 
-        Raises Refusal 409 where the page is of another queue, 503 where the label store does not take the answers:
-        then none of them counts.
+        What others have put into the label store meanwhile, another server or an import, is heard first.
+
+        Raises Refusal 409 where the page is of another queue, 503 where the label store cannot be read or does not take
+        the answers: then none of them counts.
         """
         if turn.queue != self.queue:
             raise Refusal(409, "another queue is labelled here now: load the page again")
         async with self._one:
             fresh = {given.id: given for given in turn.answers if given.id not in self._ids}
             new = [given for given in fresh.values() if self.desk.ask(given.sha256)]
-            labels = self._stored(turn.annotator, new)
             try:
-                await asyncio.to_thread(self._labels.append, labels)
+                self._number, news = await asyncio.to_thread(self._news)
+                self.desk.recall(news)
+                labels = self._stored(turn.annotator, new)
+                if labels:
+                    await asyncio.to_thread(self._labels.append, labels.values())
             except (InputError, OSError) as error:
                 raise Refusal(503, f"answers cannot be stored: {error}", {"Retry-After": "5"}) from None
             for given in new:
                 self._ids.add(given.id)
-                self.desk.hear(turn.annotator, given.sha256, given.answer)
+                label = labels.get(given.id)
+                self.desk.hear(turn.annotator, given.sha256, given.answer, label and label.time)
                 self._run[turn.annotator, given.sha256] = given.answer
             asks = self.desk.deal(turn.annotator, turn.want, monotonic(), turn.holds)
         return {
@@ -152,20 +159,28 @@ class Session:
         votes = {vote: counts[vote] for vote in VOTES}
         return {"answered": sum(votes.values()), **votes, "skipped": counts["skip"]}
 
-    def _stored(self, annotator: str, new: Sequence[Given]) -> list[Label]:
-        """The labels that answers become: none for one that says again what the annotator has said before."""
-        labels: list[Label] = []
-        last: dict[str, str | None] = {}
+    def _news(self) -> tuple[int, list[Label]]:
+        """What was stored since the last time, this session's own labels among them."""
+        number, labels = self._labels.since(self._number, self.name)
+        return number, list(labels)
+
+    def _stored(self, annotator: str, new: Sequence[Given]) -> dict[str, Label]:
+        """The labels that answers become, by their ids: none for one that says again what the annotator said before."""
+        labels: dict[str, Label] = {}
+        last: dict[str, tuple[str, datetime]] = {}
         for given in new:
             ask = self.desk.ask(given.sha256)
             assert ask is not None
-            before = last.get(given.sha256) or self.desk.said(annotator, given.sha256)
+            said = self.desk.said(annotator, given.sha256), self.desk.latest(given.sha256)
+            before, time = last.get(given.sha256, said)
             says = "skip" if given.answer == "undo" else given.answer
             if says != before and (given.answer != "undo" or before):
-                # One moment each: the latest label counts, and at one time an answer is stored once.
+                # One moment each, and later than any label on the photo, whatever the clock that this was given by:
+                # the latest label counts, and at one time an answer is stored once.
                 self._time = max(datetime.now(UTC), self._time + TICK)
-                labels.append(_label(ask, says, annotator, self._time))
-            last[given.sha256] = says
+                time = max(self._time, time + TICK)
+                labels[given.id] = _label(ask, says, annotator, time)
+            last[given.sha256] = says, time
         return labels
 
 

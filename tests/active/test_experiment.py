@@ -58,6 +58,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     ("strategies", "protocol", "says"),
     [
         (["wrong"], PROTOCOL, "no such strategy"),
+        (["uncertainty", "disagreement=0.5,random=0.5"], PROTOCOL, "it needs two or more versions of the head"),
         (["positives=0.5,random=0.1"], PROTOCOL, "add up to 0.6"),
         ([], Protocol(50, 20), "--budget 20"),
         ([], Protocol(0, 20), "--budget 20"),

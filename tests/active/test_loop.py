@@ -15,11 +15,12 @@ from prohibit_jax.active import loop, stopping
 from prohibit_jax.active.loop import ANY, BUDGET, NEAR_EXAMPLES, STRATEGY, Made, next_round, settle
 from prohibit_jax.active.mixture import mixture
 from prohibit_jax.active.rounds import Rounds, Settings
-from prohibit_jax.bundle.lock import make_bundle
+from prohibit_jax.bundle.lock import Bundle, make_bundle
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.data.label_store import Label
 from prohibit_jax.data.sources import open_source
 from prohibit_jax.score.job import score_source
+from prohibit_jax.score.table import write_scores
 from prohibit_jax.types import InputError
 from tests.heads.ready import BEGUN, Ready, ready
 from tests.heads.small import COLOURS, photo, sha256
@@ -57,7 +58,7 @@ def asked(here: Ready, number: int) -> list[str]:
 
 def answer_all(here: Ready, number: int) -> None:
     for ask in Rounds(here.store, "weapon").queue(number):
-        here.say([ask.sha256], strategy=ask.strategy)
+        here.say([ask.sha256], strategy=ask.strategy, round=number)
 
 
 # The first day
@@ -221,6 +222,56 @@ def test_nothing_left_to_ask(here: Ready, ask: Next) -> None:
     with pytest.raises(InputError, match="nothing left to ask: each of its photos is answered or waits for an answer"):
         ask()
     assert Rounds(here.store, "weapon").numbers() == (1,)
+    assert here.store.versions("weapon") == (1,)
+    answer_all(here, 1)
+    made = ask()
+    assert (made.round.number, made.round.head, made.round.asked, made.round.labels) == (2, "weapon@2", 0, 90)
+    assert made.round.left
+    assert made.round.left.value == 0
+    assert asked(here, 2) == []
+    with pytest.raises(InputError, match="nothing left to ask"):
+        ask()
+
+
+def test_a_refused_round_publishes_no_head(here: Ready, ask: Next) -> None:
+    here.say([*here.of("gun")[:4], *here.of("cup")[:4]])
+    with pytest.raises(InputError, match="disagreement"):
+        ask(strategy="disagreement")
+    assert here.store.versions("weapon") == ()
+    assert ask(budget=10**12).round.asked == 82
+
+
+def test_a_round_names_all_its_labelled_photos(here: Ready, ask: Next) -> None:
+    """Those too that every classifier has seen, for its head was trained on them."""
+    known = [here.of("gun")[0], here.of("cup")[0]]
+    here.say(known)
+    ask()
+    unseen = Rounds(here.store, "weapon").unseen(1)
+    assert list(unseen) == known
+    assert np.isnan(list(unseen.values())).all()
+
+
+def test_two_rounds_at_once_are_refused(here: Ready, ask: Next, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.say([*here.of("gun")[:4], *here.of("cup")[:4]])
+    ask()
+    kept = loop.stand
+
+    def meanwhile(*given: Any, **more: Any) -> loop.Ground:
+        with pytest.raises(InputError, match=r"^class weapon: its next round is being made already; wait for it$"):
+            ask()
+        return kept(*given, **more)
+
+    monkeypatch.setattr(loop, "stand", meanwhile)
+    assert ask().round.number == 2
+    assert not set(asked(here, 1)) & set(asked(here, 2))
+
+
+def test_a_pool_of_broken_photos_is_refused_in_one_line(here: Ready, ask: Next) -> None:
+    here.say([*here.of("gun")[:4], *here.of("cup")[:4]])
+    records = [replace(one, error="broken", phash=None, embedding=None) for one in here.pool.records()]
+    write_scores(here.scores, records, Bundle("", ()), here.pool.embedding)
+    with pytest.raises(InputError, match=r"scores.parquet: none of the pool's photos has an embedding"):
+        ask()
 
 
 def test_gone_photos_of_the_pool_are_no_matter(here: Ready, ask: Next, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prohibit_jax.active.mixture import mixture, picks, rounded
+from prohibit_jax.active import mixture as m
+from prohibit_jax.active.diversity import k_center
+from prohibit_jax.active.mixture import Narrowed, mixture, picks, rounded
 from prohibit_jax.active.near import Seen
 from prohibit_jax.active.strategies import STRATEGIES, View
 from prohibit_jax.types import InputError
@@ -135,13 +138,84 @@ def test_near_identical_photos_are_asked_once() -> None:
     seen = pool(60)
     phash = np.repeat(np.random.default_rng(0).integers(0, 2**63, 20).astype(np.uint64), 3)  # three of each
     blind = dataclasses.replace(seen, embeddings=None, label_embeddings=None)
-    for text in ("uncertainty", "random", "positives=0.4,uncertainty=0.4,random=0.2"):
+    for text in ("uncertainty", "positives=0.5,uncertainty=0.5"):
         chosen = [row // 3 for row, _ in pick(blind, text, 60, phash=phash)]
         assert len(set(chosen)) == len(chosen)
         assert len(chosen) == 20
     seen_already = Seen(phash[[0, 3]], None)
     rest = {row // 3 for row, _ in pick(blind, "uncertainty", 60, phash=phash, seen=seen_already)}
     assert rest == set(range(2, 20))
+
+
+def test_random_is_even_among_near_identical_photos_too() -> None:
+    """The others still pass over what is near-identical to a photo that random drew."""
+    seen = dataclasses.replace(pool(60), embeddings=None, label_embeddings=None)
+    phash = np.arange(60).astype(np.uint64) << np.uint64(40)
+    phash[:40] = 0  # copies of one photo, which is answered
+    phash[40:] = np.random.default_rng(0).integers(2**62, 2**63, 20).astype(np.uint64)
+    drawn: Counter[int] = Counter()
+    for seed in range(300):
+        chosen = pick(seen, "uncertainty=0.5,random=0.5", 12, seed, phash=phash, seen=Seen(phash[:1], None))
+        honest = [row for row, strategy in chosen if strategy == "random"]
+        assert len(honest) == 6
+        assert all(row >= 40 for row, strategy in chosen if strategy == "uncertainty")
+        assert pick(seen, "random", 6, seed) == pick(seen, "random", 6, seed, phash=phash)
+        drawn.update(honest)
+    assert abs(sum(drawn[row] for row in range(40)) / drawn.total() - 40 / 60) < 0.05
+    pairs = np.repeat(np.random.default_rng(1).integers(0, 2**63, 30).astype(np.uint64), 2)
+    for seed in range(20):
+        both = Counter(row // 2 for row, strategy in pick(seen, "random=0.5,uncertainty=0.5", 20, seed, phash=pairs))
+        honest = Counter(row // 2 for row, _ in pick(seen, "random", 10, seed))
+        assert all(count == max(honest[pair], 1) for pair, count in both.items())
+
+
+def test_only_random_looks_beyond_a_narrowed_view() -> None:
+    seen = pool(100)
+    assert seen.scores is not None
+    rows = np.array([3, 5, 8, 13, 21])
+    part = Narrowed(
+        dataclasses.replace(seen, scores=seen.scores[rows], embeddings=np.asarray(seen.embeddings)[rows]), rows
+    )
+    chosen = pick(seen, "uncertainty=0.4,random=0.6", 10, narrowed=part)
+    assert Counter(strategy for _, strategy in chosen) == {"uncertainty": 4, "random": 6}
+    assert {row for row, strategy in chosen if strategy == "uncertainty"} <= set(rows.tolist())
+    assert {row for row, strategy in chosen if strategy == "random"} - set(rows.tolist())
+    filled = pick(seen, "uncertainty=0.4,random=0.6", 50, narrowed=part)
+    assert len(filled) == len({row for row, _ in filled}) == 50
+    assert {row for row, _ in filled} >= set(rows.tolist())
+
+
+def test_a_budget_beyond_the_pool_costs_no_more_than_the_pool() -> None:
+    for text in ("uncertainty", "positives=0.6,uncertainty=0.3,random=0.1"):
+        assert pick(pool(50), text, 10**30) == pick(pool(50), text, 50)
+
+
+def test_a_small_share_of_k_center_is_little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(view: View, budget: int, rng: np.random.Generator) -> np.ndarray:
+        asked.append(budget)
+        return k_center(view, budget, rng)
+
+    monkeypatch.setattr(m, "STRATEGIES", {**STRATEGIES, "k_center": counted})
+    seen = pool(300)
+    chosen = pick(seen, "k_center=0.1,uncertainty=0.9", 100)
+    assert asked == [20]
+    whole = k_center(seen, 100, np.random.default_rng(0)).tolist()
+    mine = [row for row, strategy in chosen if strategy == "k_center"]
+    assert len(mine) == 10
+    assert sorted(mine, key=whole.index) == mine
+    asked.clear()
+    few = pick(pool(300, above=0.01), "k_center=0.1,positives=0.9", 100)
+    assert Counter(strategy for _, strategy in few)["k_center"] >= 97
+    assert asked == [20, 80, 320]
+
+
+def test_what_k_center_is_asked_for_later_goes_on_from_what_it_chose() -> None:
+    """Also on a first day, when chance decides which photos it looks at."""
+    seen, few = view(None, [1], n=3000), np.random.default_rng(0)
+    ranking = m._Ranking(k_center, Narrowed(seen, np.arange(3000)), 3, few)
+    assert list(islice(ranking, 12)) == k_center(seen, 12, np.random.default_rng(0)).tolist()
 
 
 def test_chance_is_by_the_seed() -> None:

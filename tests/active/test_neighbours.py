@@ -33,6 +33,12 @@ def test_nearest_rows_are_exact(count: int) -> None:
     assert nearest_rows(pool, known, count).tolist() == sorted(set(expected.ravel().tolist()))
 
 
+def test_more_neighbours_than_photos_are_all_of_them() -> None:
+    rng = np.random.default_rng(0)
+    pool, known = units(rng, 50), units(rng, KNOWN)
+    assert nearest_rows(pool, known, 10**12).tolist() == list(range(50))
+
+
 def test_nearest_rows_agree_with_faiss() -> None:
     faiss = pytest.importorskip("faiss")
     rng = np.random.default_rng(3)

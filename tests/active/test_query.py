@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,10 +76,41 @@ def test_neighbours_are_those_of_the_known_positives(pool: ScoreTable) -> None:
 
 def test_near_looks_at_the_neighbours_alone(pool: ScoreTable) -> None:
     known = answers(p9="yes", p17="no")
-    nearest = {one.path for one in ask(pool, "neighbours", 12, answers=known).asks}
-    chosen = ask(pool, "uncertainty=0.5,random=0.5", 60, answers=known, near=12)
+    nearest = {one.path: one.reason for one in ask(pool, "neighbours", 12, answers=known).asks}
+    chosen = ask(pool, "uncertainty", 60, answers=known, near=12)
     assert chosen.candidates == 12
-    assert {one.path for one in chosen.asks} == nearest
+    assert {one.path for one in chosen.asks} == nearest.keys()
+    again = ask(pool, "neighbours", 12, answers=known, near=12)
+    assert {one.path: one.reason for one in again.asks} == nearest
+    every = ask(pool, "uncertainty", 60, answers=known, near=10**12)
+    assert every.candidates == len(every.asks) == 58
+
+
+def test_random_draws_from_all_photos_whatever_is_near(pool: ScoreTable) -> None:
+    """Else an estimate from its photos were one of the neighbours alone."""
+    known = answers(p9="yes", p17="no")
+    nearest = {one.path for one in ask(pool, "neighbours", 6, answers=known).asks}
+    drawn: Counter[str] = Counter()
+    for seed in range(100):
+        chosen = ask(pool, "uncertainty=0.3,random=0.7", 20, answers=known, near=6, seed=seed)
+        honest = [one for one in chosen.asks if one.strategy == "random"]
+        assert {one.path for one in chosen.asks if one.strategy == "uncertainty"} <= nearest
+        assert len(honest) >= 14
+        assert {one.reason for one in honest} == {"drawn at random from 58 photos"}
+        assert all(one.score == pool.column("weapon")[int(one.path[:-4])] for one in chosen.asks)
+        drawn.update(one.path for one in honest)
+    assert len(chosen.pool.rows) == len(drawn) == 58
+    assert abs(np.mean([drawn[path] for path in nearest]) / (drawn.total() / 58) - 1) < 0.25
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_works_near_the_positives(pool: ScoreTable, tmp_path: Path, strategy: str) -> None:
+    other = table_of(tmp_path / "other.parquet", records(60, seed=5))
+    known = answers(p0="yes", p1="no")
+    chosen = ask(pool, strategy, 4, answers=known, versions=[other], near=20)
+    assert chosen.strategies == {strategy: 4}
+    near = {one.path for one in ask(pool, "neighbours", 20, answers=known).asks}
+    assert strategy == "random" or {one.path for one in chosen.asks} <= near
 
 
 def test_examples_are_known_positives(pool: ScoreTable) -> None:
@@ -98,12 +130,31 @@ def test_near_identical_photos_are_asked_once_and_not_if_answered_or_queued(tmp_
         assert rows[original].phash is not None
         rows[copy] = replace(rows[original], path=f"{copy}.jpg", sha256=sha256(copy), phash=rows[original].phash ^ 3)  # type: ignore[operator]
     table = table_of(tmp_path / "scores.parquet", rows)
-    paths = {one.path for one in ask(table, "random", 10, answers=answers(p3="unsure")).asks}
+    paths = {one.path for one in ask(table, "uncertainty", 10, answers=answers(p3="unsure")).asks}
     assert "4.jpg" not in paths
     assert len(paths & {"5.jpg", "6.jpg"}) == 1
     assert len(paths) == 7
-    queued = {one.path for one in ask(table, "random", 10, queued={sha256(3), sha256(5)}).asks}
+    queued = {one.path for one in ask(table, "uncertainty", 10, queued={sha256(3), sha256(5)}).asks}
     assert not queued & {"3.jpg", "4.jpg", "5.jpg", "6.jpg"}
+
+
+def test_random_draws_copies_of_answered_photos_too(tmp_path: Path) -> None:
+    """Else 40 copies of one positive would not be in the sample, nor in what is estimated to be left."""
+    rows = records(100)
+    assert rows[0].phash is not None
+    for copy in range(1, 41):
+        rows[copy] = replace(rows[0], path=f"{copy}.jpg", sha256=sha256(copy), phash=rows[0].phash ^ 3)
+    table = table_of(tmp_path / "scores.parquet", rows)
+    drawn = [
+        int(one.path[:-4])
+        for seed in range(20)
+        for one in ask(table, "random", 25, answers=answers(p0="yes"), seed=seed).asks
+    ]
+    assert len(drawn) == 500
+    assert abs(np.mean(np.array(drawn) <= 40) - 40 / 99) < 0.07
+    asks = ask(table, "positives=0.5,random=0.5", 40, answers=answers(p0="yes")).asks
+    copies = [one.strategy for one in asks if int(one.path[:-4]) <= 40]
+    assert set(copies) == {"random"}
 
 
 def test_other_versions_are_matched_by_content(pool: ScoreTable, tmp_path: Path) -> None:
@@ -112,6 +163,12 @@ def test_other_versions_are_matched_by_content(pool: ScoreTable, tmp_path: Path)
     other = table_of(tmp_path / "other.parquet", moved, version=2)
     chosen = ask(pool, "disagreement", 1, versions=[other])
     assert chosen.asks[0].sha256 == moved[0].sha256
+    said: list[str] = []
+    ask(pool, "disagreement", 1, versions=[other], warn=said.append)
+    assert said == ["versions: a table lacks 10 of 60 photos; there the head's own scores stand in"]
+    strangers = [replace(one, sha256=sha256(f"other {one.path}")) for one in moved]
+    with pytest.raises(InputError, match="versions: a table has scored none of the 60 photos"):
+        ask(pool, "disagreement", 1, versions=[table_of(tmp_path / "strangers.parquet", strangers)])
     with pytest.raises(InputError, match="versions: a table of cash has no scores of weapon"):
         ask(pool, "disagreement", 1, versions=[table_of(tmp_path / "cash.parquet", moved, ["cash"])])
 
@@ -137,8 +194,8 @@ def test_what_cannot_be_is_refused_in_one_line(pool: ScoreTable, tmp_path: Path)
 
 def test_an_exhausted_pool_asks_nothing(pool: ScoreTable) -> None:
     said = answers(**{f"p{i}": "no" for i in range(60)})
-    for strategy in STRATEGIES.keys() - {"neighbours", "disagreement"}:
-        assert ask(pool, strategy, 5, answers=said).asks == ()
+    for strategy in STRATEGIES.keys() - {"neighbours"}:
+        assert ask(pool, strategy, 5, answers=said, versions=[pool]).asks == ()
 
 
 def test_the_head_and_its_threshold_come_from_the_table_and_the_store(pool: ScoreTable, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import threading
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from etils import epath
 
 from prohibit_jax.active.queue import FIELDS, Ask, read_queue, write_queue
 from prohibit_jax.types import InputError
@@ -33,6 +36,41 @@ def test_an_empty_queue_is_one(tmp_path: Path) -> None:
 def test_a_folder_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a folder; name the Parquet file"):
         write_queue(tmp_path, ASKS)
+
+
+def test_a_queue_is_overwritten_and_nothing_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "queue.parquet"
+    write_queue(path, ASKS)
+    write_queue(path, ASKS[:1])
+    assert read_queue(path) == ASKS[:1]
+    shard = tmp_path / "part-00001.parquet"
+    pq.write_table(pa.table({"path": ["a"]}), shard)
+    text = tmp_path / "notes.txt"
+    text.write_text("mine")
+    for other in (shard, text):
+        before = other.read_bytes()
+        with pytest.raises(InputError, match=f"{other.name}: there is a file that is not a queue") as refused:
+            write_queue(other, ASKS)
+        assert "\n" not in str(refused.value)
+        assert other.read_bytes() == before
+
+
+def test_no_thread_reads_on_when_a_queue_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter's end would abort the process."""
+    readers: set[int] = set()
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            readers.add(threading.get_ident())
+            return super().read(size)
+
+    path = epath.Path(tmp_path / "other.parquet")
+    pq.write_table(pa.table({name: list(range(1000)) for name in "abcdef"}), path)
+    data = path.read_bytes()
+    monkeypatch.setattr(type(path), "open", lambda self, mode: Watched(data))
+    with pytest.raises(InputError, match="not a queue"):
+        read_queue(path)
+    assert readers == {threading.get_ident()}
 
 
 def test_what_is_no_queue_is_refused_in_one_line(tmp_path: Path) -> None:

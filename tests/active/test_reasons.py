@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from prohibit_jax.active.mixture import Narrowed
 from prohibit_jax.active.reasons import reasons
 from prohibit_jax.active.strategies import STRATEGIES
 from tests.active.views import view
@@ -20,6 +21,17 @@ def test_each_names_its_number() -> None:
         "scores 0.523, just above 0.5",
         "drawn at random from 3 photos",
     ]
+
+
+def test_where_the_view_is_narrowed_the_numbers_are_still_of_the_photo() -> None:
+    seen = view(np.array([0.1, 0.6, 0.7, 0.8], np.float32), [1], [0.9])
+    assert seen.scores is not None
+    rows = np.array([1, 3])
+    part = dataclasses.replace(seen, scores=seen.scores[rows], embeddings=np.asarray(seen.embeddings)[rows])
+    picks = [(3, "positives"), (2, "random"), (1, "neighbours"), (3, "k_center"), (1, "k_center")]
+    said = reasons(seen, picks, Narrowed(part, rows))
+    assert said == reasons(seen, picks)
+    assert said[:2] == ["scores 0.8: of the class, or a confident false alarm", "drawn at random from 4 photos"]
 
 
 def test_likeness_is_that_of_the_photo() -> None:

@@ -30,6 +30,7 @@ DRAFT = Round(
     answers={"yes": 3, "no": 40},
     found=3,
     candidates=900,
+    again=False,
     asked=3,
     expected=Interval(1.5, 0.5, 2.5),
     left=None,
@@ -78,6 +79,20 @@ def test_a_killed_round_leaves_nothing(rounds: Rounds, monkeypatch: pytest.Monke
 
 def edited(**fields: Any) -> dict[str, Any]:
     return {**json.loads(replace(DRAFT, number=1).to_json()), **fields}
+
+
+def test_one_round_at_a_time(rounds: Rounds, tmp_path: Path) -> None:
+    with rounds.locked():
+        with (
+            pytest.raises(InputError, match=r"^class weapon: its next round is being made already; wait for it$"),
+            Rounds(Store(tmp_path), "weapon").locked(),
+        ):
+            pytest.fail("two at once")
+        with Rounds(Store(tmp_path), "cash").locked():
+            rounds.publish(DRAFT, ASKS, LOGITS)
+    with rounds.locked():
+        assert rounds.numbers() == (1,)
+    assert not Rounds(Store(tmp_path), "cash").folder.exists()
 
 
 @pytest.mark.parametrize(

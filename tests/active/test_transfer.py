@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -33,7 +34,7 @@ ODD = [
     Label(
         "12" * 32, "ﬁn/../ .jpg ", "weapon", "unsure", " bob ", START + timedelta(microseconds=1), None, None, 5e-324
     ),
-    Label("12" * 32, "ﬁn/../ .jpg ", "weapon", "unsure", "NULL", START.replace(year=1), reason="nan"),
+    Label("12" * 32, "ﬁn/../ .jpg ", "weapon", "unsure", "NULL", START.replace(year=1970), reason="nan"),
 ]
 
 
@@ -65,7 +66,10 @@ LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    path=st.text(LETTERS, min_size=1), reason=st.text(LETTERS), score=st.none() | st.floats(0, 1), time=st.datetimes()
+    path=st.text(LETTERS, min_size=1),
+    reason=st.text(LETTERS),
+    score=st.none() | st.floats(0, 1),
+    time=st.datetimes(datetime(1970, 1, 1), datetime(2999, 12, 31)),
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_any_text_and_number_comes_back(
@@ -114,6 +118,7 @@ def write_rows(file: Path, *rows: dict[str, Any]) -> None:
         ({"annotator": ""}, "line 5: annotator ''"),
         ({"time": ""}, "line 5: time '': a time with its zone"),
         ({"time": "2026-01-31T12:00:00"}, "line 5: time 2026-01-31T12:00:00: needs its zone"),
+        ({"time": "0001-01-01T00:00:00+14:00"}, "line 5: time 0001-01-01T00:00:00+14:00: not from 1970 to 2999"),
         ({"round": "1.5"}, "line 5: round '1.5': a whole number"),
         ({"score": "high"}, "line 5: score 'high'"),
         ({"score": "nan"}, "line 5: score nan"),
@@ -201,6 +206,26 @@ def test_label_studio_comes_back(store: LabelStore, tmp_path: Path) -> None:
     other = open_label_store(str(tmp_path / "other.db"), tmp_path)
     assert import_file(other, "label-studio", file, "weapon") == Transfer(len(plain), len(plain))
     assert other.labels("weapon") == store.labels("weapon")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "label-studio"])
+def test_a_database_is_not_written_over(store: LabelStore, tmp_path: Path, kind: str) -> None:
+    store.append([PLAIN])
+    (tmp_path / "link.csv").symlink_to("labels.db")
+    other = sqlite3.connect(tmp_path / "other")
+    other.execute("CREATE TABLE mine (x)")
+    other.close()
+    for name in ("labels.db", "link.csv", "other"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(InputError) as caught:
+            write_labels(kind, tmp_path / name, store.stream("weapon"))
+        said = str(caught.value)
+        assert said == f"{tmp_path / name}: a database, which no file of labels replaces; name another file"
+        assert (tmp_path / name).read_bytes() == before
+    assert (tmp_path / "link.csv").is_symlink()
+    for content in (b"", b"SQLite", b"x" * 100):
+        (tmp_path / "file").write_bytes(content)
+        assert write_labels(kind, tmp_path / "file", [PLAIN]) == 1
 
 
 def test_files_are_read_and_written_a_few_labels_at_a_time(

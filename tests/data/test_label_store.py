@@ -43,6 +43,7 @@ from tests.data.postgres import Postgres, postgres
 __all__ = ["postgres"]  # the fixture
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 SHARED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -105,7 +106,7 @@ NAMES = (f"class{number}" for number in count())
     annotator=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30),
     reason=st.text(LETTERS, max_size=30),
     score=st.none() | st.floats(0, 1),
-    time=st.datetimes(timezones=st.just(UTC)),
+    time=st.datetimes(datetime(1970, 1, 1), datetime(2999, 12, 31), timezones=st.just(UTC)),
     turn=st.none() | st.integers(0, 2**31 - 1),
 )
 def test_any_text_and_number_comes_back(
@@ -129,6 +130,20 @@ def test_many_labels_come_back_in_order(store: LabelStore) -> None:
     assert len(found) == len(given_)
     assert [one.time for one in found] == sorted(one.time for one in given_)
     assert set(found) == set(given_)
+
+
+@pytest.mark.parametrize("time", [-(2**63), -62135596800000001, -1, 32503680000000000, 2**63 - 1])
+def test_a_time_that_is_there_and_cannot_be_breaks_no_reading(store: LabelStore, time: int) -> None:
+    store.append([label()])
+    fields = "photo, name, annotator, strategy, reason, answer"
+    with store.engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO labels ({fields}, time) SELECT {fields}, {time} FROM labels"))
+    first, last = datetime(1970, 1, 1, tzinfo=UTC), datetime(2999, 12, 31, 23, 59, 59, 999999, UTC)
+    expected = [first, START] if time < 0 else [START, last]
+    assert [one.time for one in store.labels("weapon")] == expected
+    assert len(store.current("weapon")) == len(store.resolved("weapon")) == 1
+    for one in store.labels("weapon"):
+        check_label(one)
 
 
 def test_at_one_time_the_order_of_giving_decides(store: LabelStore) -> None:
@@ -431,6 +446,10 @@ def test_the_database_refuses_to_replace_or_empty(store: LabelStore) -> None:
         ({"annotator": "a\nb"}, "annotator 'a\\nb'"),
         ({"annotator": "a" * 201}, "annotator 'aaa"),
         ({"time": datetime(2026, 1, 1)}, "time 2026-01-01T00:00:00: needs its zone"),
+        ({"time": datetime(1, 1, 1, tzinfo=EAST)}, "time 0001-01-01T00:00:00+14:00: not from 1970 to 2999"),
+        ({"time": datetime(9999, 12, 31, 23, tzinfo=WEST)}, "time 9999-12-31T23:00:00-12:00: not from"),
+        ({"time": datetime(1970, 1, 1, tzinfo=EAST)}, "time 1970-01-01T00:00:00+14:00: not from"),
+        ({"time": datetime(2999, 12, 31, 12, tzinfo=WEST)}, "time 2999-12-31T12:00:00-12:00: not from"),
         ({"round": -1}, "round -1"),
         ({"round": 2**31}, "round 2147483648"),
         ({"head": "weapon@0"}, "head 'weapon@0'"),

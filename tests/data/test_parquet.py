@@ -72,6 +72,15 @@ def test_files_are_named_by_file_folder_or_pattern(tmp_path: Path, monkeypatch: 
     assert paths(".") == ["x.jpg", "a/x.jpg", "a/b/x.jpg"]
 
 
+@pytest.mark.parametrize("name", ["br[1]/m.parquet", "m[1].parquet", "a?/*.parquet"])
+def test_a_name_that_looks_like_a_pattern_is_a_name_where_it_is_there(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, {"path": ["/x.jpg"]})
+    write(tmp_path / "br1" / "m.parquet", {"path": ["/y.jpg"]})
+    write(tmp_path / "m1.parquet", {"path": ["/y.jpg"]})
+    write(tmp_path / "ab" / "y.parquet", {"path": ["/y.jpg"]})
+    assert [item.path for item in open_source(f"parquet:{tmp_path / name}").items] == ["/x.jpg"]
+
+
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three files that hold photos `0` to `99` and so on, in row groups of 100 but for a large one."""

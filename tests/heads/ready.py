@@ -67,7 +67,7 @@ class Ready:
                 str(more.get("annotator", "ann")),
                 next(times),
                 strategy=strategy,
-                round=None if strategy == "imported" else 1,
+                round=None if strategy == "imported" else int(str(more.get("round", 1))),
             )
             for sha in photos
         )

@@ -26,6 +26,7 @@ from prohibit_jax.heads.quick import (
     logits_of,
     make_quick,
     pool_embedder,
+    publish,
     rows_of,
     spread_of,
 )
@@ -36,7 +37,7 @@ from prohibit_jax.types import Calibration, HeadRef, InputError, Preprocessing, 
 from prohibit_jax.weights.imported import load as load_weights
 from prohibit_jax.weights.imported import save
 from tests.heads.ready import EACH, Ready, ready
-from tests.heads.small import COLOURS, SIZE, config, photo, sha256
+from tests.heads.small import COLOURS, SIZE, config, photo, sha256, write_photos
 from tests.tolerances import FIGURES, FOLDED_FIT, HALF_EMBEDDING
 
 
@@ -58,7 +59,8 @@ def gathered(here: Ready, answers: list[Resolved], warnings: list[str] | None = 
 def made(here: Ready, answers: list[Resolved]) -> tuple[Labelled, Quick]:
     labelled, pool = gathered(here, answers), here.pool
     assert pool.embedding
-    return labelled, make_quick(job(), labelled, spread_of(pool), pool.embedding, here.store)
+    quick = make_quick(job(), labelled, spread_of(pool), pool.embedding, here.store)
+    return labelled, publish(quick, here.store)
 
 
 def some(here: Ready, count: int) -> list[str]:
@@ -95,6 +97,41 @@ def test_any_labelled_photos_judge_it(here: Ready) -> None:
     folder = Path(next(iter(here.photos.values()))).parent.parent
     judged = evaluate_head(HeadRef("weapon"), f"folder:{folder}", here.store)
     assert (judged.metrics["positives"], judged.metrics["negatives"]) == (EACH, 2 * EACH)
+
+
+def test_its_test_side_is_what_it_held_out(here: Ready, tmp_path: Path) -> None:
+    """Whatever the sides of these photos are by another day's labels and shares."""
+    labelled, head = made(here, here.resolved(some(here, 24)))
+    assert head.held_out
+    kept = [sha for sha, side in zip(labelled.sha256, labelled.sides, strict=True) if side == "test"]
+    assert head.card.data["held_out"] == " ".join(sorted(sha[:16] for sha in kept))
+    folder = Path(next(iter(here.photos.values()))).parent.parent
+    judged = evaluate_head(HeadRef("weapon"), f"folder:{folder}", here.store, side="test").metrics
+    figures = head.card.metrics
+    assert (judged["positives"], judged["negatives"]) == (figures["positives"], figures["negatives"])
+    assert judged["average_precision"]["value"] == pytest.approx(figures["average_precision"]["value"], abs=0.02)
+
+    with pytest.raises(InputError, match=r"^side 'train': weapon@1 was made from labels and embeddings; use test or a"):
+        evaluate_head(HeadRef("weapon"), f"folder:{folder}", here.store, side="train")
+    other = write_photos(tmp_path / "other", 3, first=500, broken=False)
+    with pytest.raises(InputError, match=r"other: it has none of the photos that the training of weapon@1 held out$"):
+        evaluate_head(HeadRef("weapon"), other, here.store, side="test")
+
+
+def test_a_card_names_an_even_sample_of_many_held_out(here: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick, "NAMED", 3)
+    labelled, head = made(here, here.resolved(some(here, 24)))
+    kept = [sha for sha, side in zip(labelled.sha256, labelled.sides, strict=True) if side == "test"]
+    assert quick.held_out_of(head.card) == {sha[:16] for sha in sorted(kept)[:3]}
+
+
+def test_without_a_test_side_none_is_judged(here: Ready) -> None:
+    made(here, here.resolved(some(here, 6)))
+    folder = Path(next(iter(here.photos.values()))).parent.parent
+    with pytest.raises(
+        InputError, match=r"^head weapon@1: its training held nothing out, for lack of 5 photos of the "
+    ):
+        evaluate_head(HeadRef("weapon"), f"folder:{folder}", here.store, side="test")
 
 
 def test_the_same_labels_make_the_same_head(here: Ready) -> None:

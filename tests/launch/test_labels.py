@@ -148,6 +148,7 @@ def test_what_there_is_is_listed_by_the_rule_of_the_class(
         ("import --class weapon --from labels:", "--from labels: would lose who answered"),
         ("export --class weapon --to csv x.csv --labels none.db", "none.db: no labels there yet"),
         ("export --class cash --to csv x.csv", "labels.db: no labels of class cash (it has weapon)"),
+        ("export --class weapon --to csv store/labels.db", "store/labels.db: a database, which no file of labels"),
         ("list --labels postgresql://ann:hush@127.0.0.1:1/x", "postgresql://ann:***@127.0.0.1:1/x: connection"),
         ("list --class Weapon", "class 'Weapon'"),
     ],
@@ -163,6 +164,7 @@ def test_a_wrong_command_is_refused_in_one_line(
     assert said.err.count("\n") == 1
     assert "hush" not in said.err
     assert not (tmp_path / "none.db").exists()
+    assert open_label_store(None, tmp_path / "store").labels("weapon") == [one(0)]
 
 
 def test_a_bad_row_keeps_everything_out(launch: Launch, tmp_path: Path) -> None:

@@ -76,6 +76,15 @@ def test_people_get_tables_and_sentences(here: Ready, launch: Run) -> None:
         assert text in out
 
 
+def test_nothing_left_to_ask_is_said(here: Ready, launch: Run) -> None:
+    here.say(here.photos)
+    code, out, err = launch("next", "--pool", "scores.parquet")
+    assert code == 0
+    assert "weapon@1, from 90 labels; no photos to ask about" in out
+    assert "nothing left to ask: " in out
+    assert "fewer than asked for" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -84,6 +93,7 @@ def test_people_get_tables_and_sentences(here: Ready, launch: Run) -> None:
         (["next", "--pool", "scores.parquet", "--strategy", "luck"], "strategy 'luck'"),
         (["next", "--pool", "scores.parquet", "--stop", "never"], "--stop 'never': no such rule"),
         (["status"], "class weapon: no round yet"),
+        (["status", "--plot", "."], "--plot .: a folder; name the PNG file to write"),
     ],
 )
 def test_bad_input_is_one_line(launch: Run, arguments: list[str], reason: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,19 @@ def test_fewer_than_asked_for_is_said(launch: Run) -> None:
     assert "10 fewer than asked for" in err
 
 
+def test_versions_of_fewer_photos_are_said(launch: Run, tmp_path: Path) -> None:
+    table_of(tmp_path / "other.parquet", records(30, seed=0))
+    code, _, err = launch("--strategy", "disagreement", "--versions", "other.parquet")
+    assert code == 0
+    assert "a table lacks 10 of 40 photos" in err
+
+
+def test_any_number_of_neighbours_and_of_asks_will_do(launch: Run, tmp_path: Path) -> None:
+    open_label_store(None, str(tmp_path / "store")).append([label(0, "yes")])
+    found = result(launch("--near", "1000000000000", "--budget", str(10**20), "--json"))
+    assert (found["asks"], found["candidates"]) == (39, 39)
+
+
 def test_examples_of_the_thing(launch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "guns").mkdir()
     for name in "ab":
@@ -134,10 +148,16 @@ def test_examples_of_the_thing(launch: Run, tmp_path: Path, monkeypatch: pytest.
         (["--not-in", "scores.parquet"], "scores.parquet: not a queue"),
         (["--labels", "none.db"], "none.db: no labels there yet"),
         (["--out", "."], "a folder; name the Parquet file"),
+        (
+            ["--out", "scores.parquet"],
+            "scores.parquet: there is a file that is not a queue; write the queue to another",
+        ),
+        (["--versions", "strangers.parquet"], "versions: a table has scored none of the 40 photos"),
         (["--budget", "0"], "budget"),
     ],
 )
-def test_bad_input_is_one_line(launch: Run, arguments: list[str], said: str) -> None:
+def test_bad_input_is_one_line(launch: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
+    table_of(tmp_path / "strangers.parquet", [replace(one, sha256=sha256(one.path)) for one in records(9)])
     code, out, err = launch(*arguments)
     assert (code, out) == (2, "")
     assert said in err

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from prohibit_jax.bundle.lock import make_bundle
@@ -77,10 +79,11 @@ def test_a_job_that_fails_leaves_the_former_table(store: Store, tmp_path: Path) 
             raise Stopped
 
     out = tmp_path / "scores.parquet"
-    out.write_bytes(b"former")
+    score_source("prod", Listing(SOUND[3:]), out, store)
+    former = out.read_bytes()
     with pytest.raises(Stopped):
         score_source("prod", SOURCE, out, store, stop)
-    assert out.read_bytes() == b"former"
+    assert out.read_bytes() == former
     assert score_source("prod", SOURCE, out, store).photos == open_scores(out).rows == 6
     assert list(tmp_path.iterdir()) == [out]
 
@@ -97,6 +100,19 @@ def test_what_is_in_the_way_is_refused(store: Store, tmp_path: Path) -> None:
     for out, message in {"folder.parquet": "a folder; name", "file": "a file; name"}.items():
         with pytest.raises(InputError, match=message):
             score_source("prod", SOURCE, tmp_path / out, store)
+    manifest = pa.table({"path": ["a.jpg"]})
+    pq.write_table(manifest, tmp_path / "manifest.parquet")
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "link.parquet").symlink_to("manifest.parquet")
+    (tmp_path / "text.parquet").write_bytes(b"mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for name in ("manifest", "empty", "link", "text"):
+        out = tmp_path / f"{name}.parquet"
+        with pytest.raises(InputError) as raised:
+            score_source("prod", SOURCE, out, store)
+        assert str(raised.value) == f"{out}: there already, and no score table; give another --out, or remove it"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert not list(tmp_path.glob("*.parts"))
     with pytest.raises(InputError, match="--bundle, --embedding or both"):
         score_source(None, SOURCE, tmp_path / "scores", store)
 

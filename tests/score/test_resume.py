@@ -247,7 +247,9 @@ def test_a_replaced_head_s_column_alone_is_computed(job: Job, work: Work, out: s
     assert not work.classes
 
 
-@pytest.mark.parametrize("refs", [["cup"], ["weapon", "cash"], ["weapon", "cup", "cash@2"], ["cup@2", "new"]])
+@pytest.mark.parametrize(
+    "refs", [["weapon", "cup", "cash"], ["weapon", "cup", "cash@2"], ["cup@2", "new", "cash", "weapon"]]
+)
 def test_any_other_bundle_keeps_what_it_can(job: Job, work: Work, refs: Sequence[str]) -> None:
     job("scores")
     for seed, name in enumerate(("cup", "cash", "new"), 20):
@@ -367,3 +369,35 @@ def test_no_column_is_lost_for_an_option_left_out(job: Job) -> None:
     with pytest.raises(InputError, match="has scores of bundle prod; give --bundle"):
         job("scores", bundle=None, embedding="tiny")
     assert not (job.folder / "scores" / UNFINISHED).exists()
+
+
+@pytest.mark.parametrize("out", ["scores", "scores.parquet"])
+def test_no_column_is_lost_for_another_bundle(job: Job, out: str) -> None:
+    job(out)
+    before = files(job.folder / out)
+    make_bundle(job.store, "one", ["weapon"])
+    lost = "has scores of cash, cup, which bundle one does not have; give another --out, or remove"
+    assert refused(job, out) == f"{job.folder / out}: {lost} {job.folder / out}"
+    assert files(job.folder / out) == before
+    assert not (job.folder / f"{out}.parts").exists()
+
+    make_bundle(job.store, "more", CLASSES[:2])  # a job that ends half way, and then one for other classes
+    stopped = job.folder / f"stopped-{out}"
+
+    def kill(done: int, total: int) -> None:
+        if done > SHARD:
+            raise Killed
+
+    with pytest.raises(Killed):
+        job(stopped.name, bundle="more", progress=kill)
+    shards = Shards.at(stopped, SHARD).folder
+    assert refused(job, stopped.name).endswith(f"{lost} {shards}")
+    shutil.rmtree(shards)
+    assert job(stopped.name, bundle="one").photos == len(CONTENTS)
+
+
+def refused(job: Job, out: str) -> str:
+    with pytest.raises(InputError) as raised:
+        job(out, bundle="one")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)

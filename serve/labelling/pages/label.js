@@ -56,10 +56,17 @@ const dropped = new Set();   // photos that cannot be shown and were passed
 const times = [];            // of this page's answers
 const failures = new Map();  // of photos, by name
 
-const base = () => `label:${queue.queue}:${me}:`;
+const base = (name = me) => `label:${queue.queue}:${name}:`;
 
-// Answers that the server has not got yet: each under a name of its own, so that two tabs do not overwrite each other.
-const outbox = () => kept.names(`${base()}out:`).map((name) => JSON.parse(kept.get(name))).filter(Boolean);
+// Answers that the server has not got yet, of everybody who gave some for this queue in this browser: each under a name
+// of its own, so that two tabs do not overwrite each other.
+const OUT = ":out:";
+const nameOf = (place) => place.slice(base("").length - 1, place.lastIndexOf(OUT));
+const outbox = () => kept.names(`label:${queue.queue}:`).filter((place) => place.includes(OUT))
+  .map((place) => ({ name: nameOf(place), ...JSON.parse(kept.get(place) ?? "{}") })).filter(({ id }) => id);
+const mine = () => outbox().filter(({ name }) => name === me);
+const earlier = () => kept.names("label:")
+  .filter((place) => place.includes(OUT) && !place.startsWith(`label:${queue.queue}:`)).length;
 
 function post(sha256, answer) {
   const order = `${Date.now().toString(36).padStart(9, "0")}-${(counter++).toString(36).padStart(4, "0")}`;
@@ -100,9 +107,14 @@ async function begin() {
   element("names").replaceChildren(...queue.annotators.map((name) => new Option(name)));
   element("door").hidden = true;
   me = kept.get("label:name") ?? "";
-  if (me) return enter();
+  if (me) enter();
+  else greet();
+}
+
+function greet() {
   element("who").hidden = false;
   element("name").focus();
+  sync();   // of whoever was here before
   tell();
 }
 
@@ -119,8 +131,28 @@ function enter() {
 
 const want = () => (mode === "one" ? LINE : 2 * size());
 
+// What a name's answers go with: mine also with what I hold and want; who is gone gives his photos back.
+function message(name) {
+  const given = outbox().filter((one) => one.name === name).slice(0, MOST);
+  const answers = given.map(({ id, sha256, answer }) => ({ id, sha256, answer }));
+  const hand = name === me && { holds: line.slice(0, 100).map(({ sha256 }) => sha256), want: want() };
+  return { queue: queue.queue, annotator: name, answers, ...hand };
+}
+
+async function send(name) {
+  const content = message(name);
+  sending = new Set(content.answers.map(({ id }) => id));
+  tell();
+  const answer = await (await call("/api/turn", content)).json();
+  for (const id of sending) kept.remove(`${base(name)}out:${id}`);
+  if (me) state = answer;
+  return answer;
+}
+
+const others = () => new Set(outbox().map(({ name }) => name).filter((name) => name !== me));
+
 async function sync(strict = false) {
-  if (!queue || !me) return;
+  if (!queue || !(me || outbox().length)) return;
   if (syncing) {
     again = true;
     return;
@@ -128,17 +160,13 @@ async function sync(strict = false) {
   clearTimeout(timer);
   syncing = true;
   again = false;
-  const answers = outbox().slice(0, MOST);
-  sending = new Set(answers.map(({ id }) => id));
-  tell();
   try {
-    const holds = line.slice(0, 100).map(({ sha256 }) => sha256);
-    const answer = await call("/api/turn", { queue: queue.queue, annotator: me, answers, holds, want: want() });
-    state = await answer.json();
-    for (const id of sending) kept.remove(`${base()}out:${id}`);
+    const name = me;
+    const { asks } = name ? await send(name) : { asks: [] };
+    if (name && name === me) take(asks, strict || Date.now() - touched > 1000 * BEAT);   // else he was renamed meanwhile
+    for (const other of others()) await send(other);
     away = "";
     delay = 1;
-    take(state.asks, strict || Date.now() - touched > 1000 * BEAT);
   } catch (error) {
     failed(error, sync);
   }
@@ -176,7 +204,7 @@ function failed(error, retry) {
 
 // What the server deals is what is asked, but nothing changes under the eyes of somebody who is there.
 function take(asks, strict) {
-  const waiting = new Map(outbox().map(({ sha256, answer }) => [sha256, answer]));
+  const waiting = new Map(mine().map(({ sha256, answer }) => [sha256, answer]));
   const offered = asks.filter(({ sha256 }) => !waiting.has(sha256) && !dropped.has(sha256));
   const names = new Set(offered.map(({ sha256 }) => sha256));
   const seen = new Set((strict ? [] : mode === "one" ? line.slice(0, 1) : page).map(({ sha256 }) => sha256));
@@ -203,12 +231,16 @@ function submit() {
   if (ready.length) record(ready.map((ask) => [ask, marks.get(ask.sha256) ?? "no"]));
 }
 
-// Photos that cannot be shown are left behind: the server knows of them.
+// Photos that cannot be shown are left behind: the server knows of them. What only cannot be read now is skipped.
 function pass(asks) {
   if (!asks.length) return;
-  for (const { sha256 } of asks) dropped.add(sha256);
-  const gone = (ask) => !dropped.has(ask.sha256);
-  [line, page] = [line.filter(gone), page.filter(gone)];
+  for (const { sha256 } of asks) {
+    const name = `${EDGE[mode]}/${sha256}`;
+    if (photos.get(name).gone) dropped.add(sha256);
+    else post(sha256, "skip"), photos.delete(name), failures.delete(name);
+  }
+  const passed = new Set(asks.map(({ sha256 }) => sha256));
+  [line, page] = [line, page].map((all) => all.filter(({ sha256 }) => !passed.has(sha256)));
   show();
   sync();
 }
@@ -327,7 +359,8 @@ async function load(name) {
     photo.loading = false;
   } catch (error) {
     if (error.status) failures.set(name, (failures.get(name) ?? 0) + 1);
-    if (error.status === 422 || failures.get(name) >= TRIES) photo.error = error.message;
+    photo.gone = error.status === 422;
+    if (photo.gone || failures.get(name) >= TRIES) photo.error = error.message;
     else setTimeout(() => { photos.delete(name); fill(); }, 2000);
     photo.loading = !photo.error;
   }
@@ -461,7 +494,9 @@ function showEnd() {
 
 function tell() {
   element("undo").disabled = !past.length;
-  const waiting = queue && me ? outbox().length : 0;
+  const waiting = queue ? outbox().length : 0;
+  const left = queue ? earlier() : 0;
+  element("earlier").textContent = left ? `${plural(left, "answer")} to an earlier queue kept in this browser` : "";
   const link = element("link");
   link.dataset.state = away ? "away" : "near";
   link.setAttribute("role", away ? "alert" : "note");
@@ -521,7 +556,8 @@ function rename() {
   me = "";
   state = null;
   element("help").close();
-  begin().then(show);
+  greet();
+  show();
 }
 
 function press(x, y) {
@@ -640,15 +676,15 @@ element("door").addEventListener("submit", (event) => {
   element("key").value = "";
   begin();
 });
-addEventListener("online", () => (queue ? sync() : begin()));
-addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") sync(true); });
+addEventListener("online", () => (me ? sync() : begin()));
+addEventListener("visibilitychange", () => { if (me && document.visibilityState === "visible") sync(true); });
 addEventListener("pagehide", () => {   // a last try; whatever does not arrive stays in the browser
-  if (!queue || !me) return;
-  const answers = outbox().slice(0, MOST);
-  if (!answers.length) return;
+  if (!queue) return;
   const headers = { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
-  const body = JSON.stringify({ queue: queue.queue, annotator: me, answers, holds: line.map(({ sha256 }) => sha256), want: want() });
-  fetch("/api/turn", { method: "POST", headers, body, keepalive: true }).catch(() => { });
+  for (const name of new Set(outbox().map((one) => one.name))) {
+    const body = JSON.stringify(message(name));
+    fetch("/api/turn", { method: "POST", headers, body, keepalive: true }).catch(() => { });
+  }
 });
 
 const given = new URLSearchParams(location.hash.slice(1)).get("key");

@@ -1,7 +1,9 @@
-"""A queue of small photos, and `launch label` on it in a process of its own, as a team's lead starts it."""
+"""A queue of small photos, and the page on it: `launch label` in a process of its own, as a team's lead starts it, or,
+in a moment, only its application."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -13,12 +15,19 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+import uvicorn
 
 from prohibit_jax.active.queue import Ask, write_queue
-from prohibit_jax.data.label_store import Label, open_label_store
+from prohibit_jax.data.label_store import Label, Rule, open_label_store
+from serve.labelling.app import LIMITS, create_app
+from serve.labelling.photos import reader
+from serve.labelling.session import Session, open_queue
+from serve.listening import Server, address, bound
+from serve.protocol import limited_protocol
 from tests.serve.conftest import jpeg
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,12 +116,57 @@ class Desk:
                 return error.code, error.read()
 
 
+class InLine:
+    """Decodes here: no process to start."""
+
+    async def run(self, function: Any, *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+class Here:
+    """The page, served by a thread of this process."""
+
+    def __init__(self, work: Work, votes: int = 1, guide: str = "", port: int = 0) -> None:
+        labels = open_label_store(None, str(work.store))
+        self._session = Session("weapon", open_queue(work.queue, "weapon"), labels, Rule(votes=votes), guide)
+        app = create_app(self._session, reader(None, ()), InLine())  # type: ignore[arg-type]
+        config = uvicorn.Config(
+            app, http=limited_protocol(LIMITS), ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
+        )
+        self._server = Server(config)
+        listener = bound("127.0.0.1", port)
+        self.url = address(*listener.getsockname())
+        self._thread = Thread(target=lambda: asyncio.run(self._server.serve([listener])))
+        self._thread.start()
+
+    def end(self) -> dict[str, int]:
+        """What the session was told."""
+        self._server.should_exit = True
+        self._thread.join()
+        return self._session.summary()
+
+
 Open = Callable[..., Desk]
+Serve = Callable[..., Here]
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Work:
     return make_work(tmp_path / "work", 8)
+
+
+@pytest.fixture
+def serve_page() -> Iterator[Serve]:
+    """Serves the page on work: `serve_page(work, votes=2)`."""
+    running: list[Here] = []
+
+    def begin(work: Work, **options: Any) -> Here:
+        running.append(Here(work, **options))
+        return running[-1]
+
+    yield begin
+    for here in running:
+        here.end()
 
 
 @pytest.fixture

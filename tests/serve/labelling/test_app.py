@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,11 @@ from serve.labelling.photos import reader
 from serve.labelling.server import serve_labelling
 from serve.labelling.session import Session, open_queue
 from tests.serve import asgi
-from tests.serve.labelling.conftest import Work
+from tests.serve.labelling.conftest import InLine, Work
 
 HOST = {"Host": "127.0.0.1:8080"}
 JSON = {"Content-Type": "application/json"}
 KEY = "a-label-key-for-tests"
-
-
-class InLine:
-    """Decodes here: no process to start."""
-
-    async def run(self, function: Any, *arguments: Any) -> Any:
-        return function(*arguments)
 
 
 class Page:
@@ -159,6 +154,42 @@ def test_where_the_store_fails_nothing_counts_and_all_can_be_sent_again(page: Pa
     assert page.work.answers() == [("ann", 0, "yes")]
 
 
+def test_an_answer_counts_though_the_clock_was_set_back(page: Page) -> None:
+    page.turn("ann", (0, "yes"))
+    label = page.work.labels()[0]
+    later = replace(label, answer="no", time=datetime.now(UTC) + timedelta(minutes=5))
+    page.store.append([later, replace(later, annotator="bob", answer="yes")])
+    again = Page(page.work)
+    again.turn("ann", (0, "undo"), (0, "yes"), (0, "unsure"), (1, "yes"))
+    assert page.work.current() == {("ann", 0): "unsure", ("bob", 0): "yes", ("ann", 1): "yes"}
+    times = [label.time for label in page.work.labels() if label.sha256 == page.work.asks[0].sha256]
+    assert times == sorted(times)
+    assert len(set(times[1:])) == 4
+    other = next(label for label in page.work.labels() if label.sha256 == page.work.asks[1].sha256)
+    assert other.time < later.time, "a wrong clock is no other photo's time"
+
+
+def test_what_others_store_meanwhile_is_asked_no_more(page: Page) -> None:
+    other = Page(page.work)
+    page.turn("ann", (0, "yes"), (1, "yes"), (1, "undo"))
+    old = replace(page.work.labels()[0], sha256=page.work.asks[2].sha256, time=datetime(2020, 1, 1, tzinfo=UTC))
+    page.store.append([old])  # from Label Studio, with the time that it was answered there
+    assert page.asked(other.turn("bob", want=8)) == [1, 3, 4, 5, 6, 7]
+    other.turn("ann", (0, "no"))
+    said = page.turn("ann").json()
+    assert said["annotators"]["ann"] == {"yes": 1, "no": 1, "unsure": 0}
+    assert said["progress"]["done"] == 2
+    assert page.work.current()["ann", 0] == "no"
+    assert len(page.work.answers()) == 5
+
+
+def test_a_page_that_only_looks_waits_for_no_writer(page: Page) -> None:
+    with page.store.engine.connect() as writer:
+        writer.exec_driver_sql("BEGIN IMMEDIATE")
+        assert page.asked(page.turn("ann")) == [0, 1]
+        writer.exec_driver_sql("ROLLBACK")
+
+
 def test_requests_at_one_time_take_their_turns(page: Page) -> None:
     async def all_at_once() -> list[asgi.Response]:
         bodies = [json.dumps(page.message(name, (0, "yes"))).encode() for name in ("ann", "bob", "ann")]
@@ -234,6 +265,26 @@ def test_a_photo_that_cannot_be_shown_stops_nobody(page: Page) -> None:
     after = page.turn("ann")
     assert page.asked(after) == [2, 3]
     assert after.json()["progress"] == {"total": 8, "done": 0, "open": 6, "disputed": 0, "broken": 2}
+
+
+def test_a_photo_that_cannot_be_read_now_stays(page: Page) -> None:
+    errors = [OSError(5, "Input/output error"), FileNotFoundError(2, "No such file")]
+
+    def read(path: str) -> bytes:
+        if errors:
+            raise errors.pop(0)
+        return Path(path).read_bytes()
+
+    page.app.state.read = read
+    photo = f"/photos/480/{page.work.asks[0].sha256}"
+    failed = page.get(photo)
+    assert failed.status == 503
+    assert failed.json()["error"] == "cannot be read (Input/output error)"
+    assert page.asked(page.turn("ann")) == [0, 1]
+    assert page.get(photo).status == 422
+    assert page.asked(page.turn("ann")) == [1, 2]
+    assert page.get(photo).status == 200, "it is there again"
+    assert page.asked(page.turn("bob")) == [0, 3]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080", "127.0.0.1"])

@@ -128,6 +128,21 @@ def test_what_was_answered_before_is_known_again() -> None:
     assert numbers(desk.deal("ann", 4, 0.0)) == [0, 3, 2], "what she took back is as if never answered"
 
 
+def test_labels_may_come_late_and_more_than_once() -> None:
+    desk = Desk(asks(3))
+    desk.recall([label("ann", 0, "no", 5), label("ann", 1, "yes", 5)])
+    desk.recall([label("ann", 0, "yes", 4), label("ann", 1, "yes", 5), label("bob", 2, "no", 1)])
+    assert desk.said("ann", photo(0)) == "no", "what is older comes too late"
+    assert desk.progress().open == 0
+    desk.recall([label("ann", 0, "unsure", 5)])
+    assert desk.said("ann", photo(0)) == "unsure", "at one time the later one counts, as in a store"
+    desk.hear("ann", photo(0), "undo", label("ann", 0, "skip", 6).time)
+    desk.recall([label("ann", 0, "skip", 6)])
+    assert numbers(desk.deal("ann", 1, 0.0)) == [0], "her own undo, read again, is no pass"
+    assert desk.latest(photo(0)) == label("ann", 0, "skip", 6).time
+    assert desk.answers["ann"] == {"yes": 1, "no": 0, "unsure": 0}
+
+
 def test_after_a_restart_everybody_keeps_what_he_has_before_him() -> None:
     before, after = Desk(asks(6)), Desk(asks(6))
     hands = {name: [ask.sha256 for ask in before.deal(name, 3, 0.0)] for name in ("ann", "bob")}
@@ -144,6 +159,8 @@ def test_a_broken_photo_is_asked_of_nobody() -> None:
     assert numbers(desk.deal("bob", 3, 0.0)) == [0, 2]
     assert desk.broken == {photo(1): "gone"}
     assert desk.progress() == Progress(total=3, done=0, open=2, disputed=0, broken=1)
+    desk.mend(photo(1))
+    assert desk.progress() == Progress(total=3, done=0, open=3, disputed=0, broken=0)
 
 
 def test_a_photo_that_stands_twice_is_asked_once() -> None:

@@ -1,4 +1,4 @@
-"""The page in real browsers, on `launch label` in a process of its own."""
+"""The page in real browsers; where a server dies or needs a key, on `launch label` in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from etils import epath
 
+from prohibit_jax.files import read_photo
 from tests.serve.browser import FOUND
-from tests.serve.labelling.conftest import Open, Work, make_work
+from tests.serve.labelling.conftest import Open, Serve, Work, make_work
 from tests.serve.labelling.window import BACKSPACE, DOWN, ENTER, GRID, LEFT, RIGHT, SHOWN, TAB, UP, Window
 
 KEY = "a-label-key-for-tests"
@@ -48,8 +50,8 @@ def shown(work: Work, window: Window) -> int:
     return [ask.sha256 for ask in work.asks].index(window.shown())
 
 
-def test_keys_answer(ann: Window, open_desk: Open, work: Work) -> None:
-    desk = open_desk(work)
+def test_keys_answer(ann: Window, serve_page: Serve, work: Work) -> None:
+    desk = serve_page(work)
     ann.begin(desk.url, "ann")
     ann.answer("y", "n", "u", RIGHT, LEFT, DOWN, "s")
     ann.saved()
@@ -66,8 +68,8 @@ def test_keys_answer(ann: Window, open_desk: Open, work: Work) -> None:
     assert desk.end() == {"answered": 7, "yes": 2, "no": 3, "unsure": 2, "skipped": 1}
 
 
-def test_what_the_model_thinks_is_hidden_until_one_has_answered(ann: Window, open_desk: Open, work: Work) -> None:
-    ann.begin(open_desk(work).url, "ann")
+def test_what_the_model_thinks_is_hidden_until_one_has_answered(ann: Window, serve_page: Serve, work: Work) -> None:
+    ann.begin(serve_page(work).url, "ann")
     page = ann.run("return [...document.querySelectorAll('body > :not(script)')].map(e => e.outerHTML).join()")
     assert not [word for word in ("0.9", "weapon@3", "scores", "uncertainty", "photo0") if word in page]
     ann.answer("n")
@@ -82,8 +84,8 @@ def test_what_the_model_thinks_is_hidden_until_one_has_answered(ann: Window, ope
     assert not ann.run(f"return {HINT}")
 
 
-def test_the_next_photo_is_there_at_once(ann: Window, open_desk: Open, work: Work) -> None:
-    ann.begin(open_desk(work).url, "ann")
+def test_the_next_photo_is_there_at_once(ann: Window, serve_page: Serve, work: Work) -> None:
+    ann.begin(serve_page(work).url, "ann")
     ann.wait("performance.getEntriesByType('resource').filter(one => one.name.includes('/photos/')).length === 8")
     ann.network(False)
     for number in range(1, 8):
@@ -97,8 +99,8 @@ def test_the_next_photo_is_there_at_once(ann: Window, open_desk: Open, work: Wor
     assert len(work.answers()) == 8
 
 
-def test_undo_shows_the_photo_again(ann: Window, open_desk: Open, work: Work) -> None:
-    ann.begin(open_desk(work).url, "ann")
+def test_undo_shows_the_photo_again(ann: Window, serve_page: Serve, work: Work) -> None:
+    ann.begin(serve_page(work).url, "ann")
     assert ann.run("return document.getElementById('undo').disabled")
     ann.answer("y", "n")
     ann.saved()
@@ -117,9 +119,9 @@ def test_undo_shows_the_photo_again(ann: Window, open_desk: Open, work: Work) ->
     assert shown(work, ann) == 0, "a page that is loaded again remembers"
 
 
-def test_a_grid_is_swept_and_taken_back(ann: Window, open_desk: Open, tmp_path: Path) -> None:
+def test_a_grid_is_swept_and_taken_back(ann: Window, serve_page: Serve, tmp_path: Path) -> None:
     work = make_work(tmp_path / "many", 20)
-    ann.begin(open_desk(work).url, "ann")
+    ann.begin(serve_page(work).url, "ann")
     ann.press("g")
     tiles = ann.tiles()
     assert tiles == [ask.sha256 for ask in work.asks[:12]]
@@ -153,8 +155,8 @@ def test_a_grid_is_swept_and_taken_back(ann: Window, open_desk: Open, tmp_path: 
     assert ann.tiles()[1] == tiles[1], "a page of the grid comes back as one"
 
 
-def test_a_page_that_is_loaded_again_shows_the_same_photo(ann: Window, open_desk: Open, work: Work) -> None:
-    desk = open_desk(work)
+def test_a_page_that_is_loaded_again_shows_the_same_photo(ann: Window, serve_page: Serve, work: Work) -> None:
+    desk = serve_page(work)
     ann.begin(desk.url, "ann")
     ann.answer("y", "y")
     ann.reload()
@@ -191,8 +193,8 @@ def test_nothing_is_lost_when_the_server_is_killed(ann: Window, bob: Window, ope
     assert again.end()["answered"] == 3
 
 
-def test_a_lost_network_costs_nothing(ann: Window, open_desk: Open, work: Work) -> None:
-    desk = open_desk(work)
+def test_a_lost_network_costs_nothing(ann: Window, serve_page: Serve, work: Work) -> None:
+    desk = serve_page(work)
     ann.begin(desk.url, "ann")
     ann.wait("performance.getEntriesByType('resource').filter(one => one.name.includes('/photos/')).length === 8")
     ann.network(False)
@@ -217,29 +219,72 @@ def test_a_lost_network_costs_nothing(ann: Window, open_desk: Open, work: Work) 
     assert work.answers()[3:] == [("ann", 3, "no")], "what was taken back never left"
 
 
-def test_answers_to_one_queue_never_reach_another(ann: Window, open_desk: Open, work: Work, tmp_path: Path) -> None:
-    desk = open_desk(work)
+def test_another_name_leaves_no_answers_behind(ann: Window, serve_page: Serve, work: Work) -> None:
+    desk = serve_page(work)
+    ann.begin(desk.url, "a:out:b")
+    ann.wait("performance.getEntriesByType('resource').filter(one => one.name.includes('/photos/')).length === 8")
+    ann.network(False)
+    ann.answer("y", "y", "n")
+    ann.wait(AWAY)
+    ann.press("?")
+    ann.click("#rename")
+    ann.wait("!document.getElementById('who').hidden")
+    assert ann.texts("#link") == ["No connection: 3 answers kept in this browser"]
+    ann.run("document.getElementById('name').value = ''")
+    ann.type("#name", "cat\n")
+    ann.wait(f"document.getElementById('who').hidden && {AWAY}")
+    ann.network(True)
+    ann.run("dispatchEvent(new Event('online'))")
+    ann.answer("u")
+    ann.saved()
+    assert work.answers()[:3] == [("a:out:b", 0, "yes"), ("a:out:b", 1, "yes"), ("a:out:b", 2, "no")]
+    assert [(name, answer) for name, _, answer in work.answers()[3:]] == [("cat", "unsure")]
+    assert ann.run("return Object.keys(localStorage).filter(name => /:out:[^:]*$/.test(name))") == []
+
+
+def test_who_leaves_leaves_nothing_unsent(ann: Window, serve_page: Serve, work: Work) -> None:
+    ann.begin(serve_page(work).url, "ann")
+    ann.network(False)
+    ann.answer("y")
+    ann.wait(AWAY)
+    ann.press("?")
+    ann.click("#rename")
+    ann.network(True)
+    ann.run("dispatchEvent(new Event('online'))")
+    ann.wait("document.getElementById('link').textContent === ''")
+    assert work.answers() == [("ann", 0, "yes")], "though nobody has given another name"
+
+
+def test_answers_to_one_queue_never_reach_another(ann: Window, serve_page: Serve, work: Work, tmp_path: Path) -> None:
+    desk = serve_page(work)
     ann.begin(desk.url, "ann")
     ann.network(False)
     ann.answer("y")
     ann.wait(AWAY)
-    desk.kill()
+    desk.end()
     other = make_work(tmp_path / "other", 5)
-    open_desk(other, port=urlsplit(desk.url).port)
+    here = serve_page(other, port=urlsplit(desk.url).port)
     ann.network(True)
     ann.run("dispatchEvent(new Event('online'))")
     ann.wait("document.getElementById('count').textContent === '0 of 5'")
     assert shown(other, ann) == 0
     assert other.answers() == []
+    assert ann.texts("#earlier") == ["1 answer to an earlier queue kept in this browser"]
     ann.answer("n")
     ann.saved()
     assert other.answers() == [("ann", 0, "no")]
     assert any(" 409 " in line for line in ann.console()), "which the browser notes"
+    here.end()
+    serve_page(work, port=urlsplit(desk.url).port)
+    ann.reload()
+    ann.wait("document.getElementById('count').textContent === '1 of 8'")
+    assert work.answers() == [("ann", 0, "yes")]
+    assert ann.texts("#earlier") == [""]
 
 
-def test_two_annotators_are_never_asked_the_same(ann: Window, bob: Window, open_desk: Open, tmp_path: Path) -> None:
+def test_two_annotators_are_never_asked_the_same(ann: Window, bob: Window, serve_page: Serve, tmp_path: Path) -> None:
     work = make_work(tmp_path / "many", 18)
-    desk = open_desk(work)
+    desk = serve_page(work)
     ann.begin(desk.url, "ann")
     bob.begin(desk.url, "bob")
     for _ in range(9):
@@ -255,9 +300,9 @@ def test_two_annotators_are_never_asked_the_same(ann: Window, bob: Window, open_
     assert desk.end() == {"answered": 18, "yes": 9, "no": 9, "unsure": 0, "skipped": 0}
 
 
-def test_two_votes_and_a_tie(ann: Window, bob: Window, open_desk: Open, tmp_path: Path) -> None:
+def test_two_votes_and_a_tie(ann: Window, bob: Window, serve_page: Serve, tmp_path: Path) -> None:
     work = make_work(tmp_path / "few", 2)
-    desk = open_desk(work, "--votes", "2")
+    desk = serve_page(work, votes=2)
     ann.begin(desk.url, "ann")
     ann.answer("y", "y")
     ann.wait(OVER, "Nothing for you now")
@@ -275,10 +320,10 @@ def test_two_votes_and_a_tie(ann: Window, bob: Window, open_desk: Open, tmp_path
     assert work.current()["cat", 1] == "no"
 
 
-def test_it_works_with_fingers_on_a_phone(ann: Window, open_desk: Open, work: Work) -> None:
+def test_it_works_with_fingers_on_a_phone(ann: Window, serve_page: Serve, work: Work) -> None:
     ann.resize(390, 844)
     ann.touch()
-    ann.begin(open_desk(work).url, "ann")
+    ann.begin(serve_page(work).url, "ann")
     for way, answer in (((150, 10), "yes"), ((-150, 10), "no"), ((5, 150), "unsure"), ((5, -150), "skip")):
         before = ann.shown()
         ann.swipe("#stage", *way)
@@ -307,10 +352,10 @@ def test_it_works_with_fingers_on_a_phone(ann: Window, open_desk: Open, work: Wo
     assert ann.run("return document.getElementById('stage').getBoundingClientRect().height") > 250
 
 
-def test_a_photo_that_cannot_be_shown_stops_nobody(ann: Window, open_desk: Open, work: Work) -> None:
+def test_a_photo_that_cannot_be_shown_stops_nobody(ann: Window, serve_page: Serve, work: Work) -> None:
     Path(work.asks[0].path).unlink()
     Path(work.asks[2].path).write_bytes(b"GIF89a and nothing more")
-    ann.open(open_desk(work).url)
+    ann.open(serve_page(work).url)
     ann.type("#name", "ann\n")
     ann.wait("document.getElementById('note').textContent.includes('cannot be shown: cannot be read (No such file')")
     while ann.run("return document.getElementById('end').hidden"):
@@ -322,9 +367,35 @@ def test_a_photo_that_cannot_be_shown_stops_nobody(ann: Window, open_desk: Open,
     assert [line for line in ann.console() if " 422 " not in line] == [], "the browser itself notes the 422"
 
 
-def test_broken_photos_of_a_grid_are_left_out(ann: Window, open_desk: Open, work: Work) -> None:
+def test_what_cannot_be_read_now_comes_back(
+    ann: Window, serve_page: Serve, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = True
+
+    def read(path: epath.Path, limit: int) -> bytes:
+        if away and path.name == "photo0.jpg":
+            raise OSError(116, "Stale file handle")
+        return read_photo(path, limit)
+
+    monkeypatch.setattr("serve.labelling.photos.read_photo", read)
+    ann.open(serve_page(work).url)
+    ann.type("#name", "ann\n")
+    ann.wait("document.getElementById('note').textContent.includes('cannot be read (Stale file handle)')")
+    ann.press("n")
+    assert shown(work, ann) == 1
+    away = False
+    ann.answer(*"nnnnnnn")
+    ann.saved()
+    assert shown(work, ann) == 0
+    ann.answer("y")
+    ann.wait(OVER, "All done")
+    assert work.current()["ann", 0] == "yes"
+    assert [line for line in ann.console() if " 503 " not in line] == []
+
+
+def test_broken_photos_of_a_grid_are_left_out(ann: Window, serve_page: Serve, work: Work) -> None:
     Path(work.asks[1].path).unlink()
-    ann.begin(open_desk(work).url, "ann")
+    ann.begin(serve_page(work).url, "ann")
     ann.press("g")
     ann.wait("document.querySelectorAll('.tile:disabled').length === 1")
     assert len(ann.tiles()) == 8
@@ -355,8 +426,8 @@ def test_the_key_is_in_the_address_or_asked_for(ann: Window, bob: Window, open_d
     assert [line for line in bob.console() if " 401 " not in line] == []
 
 
-def test_a_photo_is_looked_at_closely_and_unblurred(ann: Window, open_desk: Open, work: Work) -> None:
-    ann.begin(open_desk(work).url, "ann")
+def test_a_photo_is_looked_at_closely_and_unblurred(ann: Window, serve_page: Serve, work: Work) -> None:
+    ann.begin(serve_page(work).url, "ann")
     ann.click("#stage")
     ann.wait("document.getElementById('stage').classList.contains('close')")
     ann.wait("performance.getEntriesByType('resource').some(one => one.name.includes('/photos/3200/'))")
@@ -376,7 +447,7 @@ def test_a_photo_is_looked_at_closely_and_unblurred(ann: Window, open_desk: Open
     ann.wait(f"{SHOWN} && {blurred}")
 
 
-def test_it_is_for_everybody(ann: Window, open_desk: Open, work: Work) -> None:
+def test_it_is_for_everybody(ann: Window, serve_page: Serve, work: Work) -> None:
     ann.command(
         "Emulation.setEmulatedMedia",
         features=[
@@ -384,7 +455,7 @@ def test_it_is_for_everybody(ann: Window, open_desk: Open, work: Work) -> None:
             {"name": "prefers-color-scheme", "value": "dark"},
         ],
     )
-    ann.begin(open_desk(work).url, "ann")
+    ann.begin(serve_page(work).url, "ann")
     assert ann.run("return getComputedStyle(document.querySelector('#stage img')).transitionDuration") == "0s"
     assert ann.run("return getComputedStyle(document.body).backgroundColor") == "rgb(22, 23, 25)"
     reached = []
@@ -403,13 +474,12 @@ def test_it_is_for_everybody(ann: Window, open_desk: Open, work: Work) -> None:
     ann.command("Emulation.setEmulatedMedia", features=[])
 
 
-def test_a_guide_and_hostile_names_are_text(ann: Window, open_desk: Open, work: Work, tmp_path: Path) -> None:
-    guide = tmp_path / "guide.md"
-    guide.write_text("Toys are <b>no</b> weapons.\n<script>alert(1)</script>")
-    ann.begin(open_desk(work, "--guide", str(guide)).url, "<img src=x onerror=alert(1)>")
+def test_a_guide_and_hostile_names_are_text(ann: Window, serve_page: Serve, work: Work) -> None:
+    guide = "Toys are <b>no</b> weapons.\n<script>alert(1)</script>"
+    ann.begin(serve_page(work, guide=guide).url, "<img src=x onerror=alert(1)>")
     ann.answer("y")
     ann.saved()
     ann.press("?")
-    assert ann.texts("#guide") == ["Toys are <b>no</b> weapons.\n<script>alert(1)</script>"]
+    assert ann.texts("#guide") == [guide]
     assert ann.texts("#me") == ["You are <img src=x onerror=alert(1)>."]
     assert json.dumps(ann.texts("#help tbody th")) == json.dumps(["<img src=x onerror=alert(1)>"])

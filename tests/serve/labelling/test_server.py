@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,19 +14,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from launch.main import main
 from prohibit_jax.active.queue import Ask, write_queue
 from prohibit_jax.data.sources import open_source
 from tests.serve.labelling.conftest import ROOT, Open, Work
 
 # `launch` where the extra `serve` is not installed.
 BARE = "import sys; sys.modules['uvloop'] = None; from launch.main import main; main()"
-
-
-def launch(*arguments: str, code: str = "from launch.main import main; main()") -> tuple[int, str, str]:
-    command = [sys.executable, "-c", code, "label", "--class", "weapon", *arguments]
-    env = {name: value for name, value in os.environ.items() if name != "PROHIBIT_LABEL_KEY"}
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=120, check=False)
-    return ended.returncode, ended.stdout, ended.stderr
 
 
 def turn(work: Work, queue: str, name: str, *answers: tuple[int, str]) -> dict[str, object]:
@@ -52,8 +45,18 @@ def test_a_signal_ends_it_with_a_summary(open_desk: Open, work: Work, number: si
     assert desk.log.read_text() == ""
 
 
-def test_what_is_bad_is_one_line(work: Work) -> None:
+def test_what_is_bad_is_one_line(
+    work: Work, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = ("--store", str(work.store))
+
+    def run(*arguments: str) -> tuple[int | str | None, str, str]:
+        monkeypatch.setattr(sys, "argv", ["launch", "label", "--class", "weapon", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    monkeypatch.delenv("PROHIBIT_LABEL_KEY", raising=False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -65,16 +68,17 @@ def test_what_is_bad_is_one_line(work: Work) -> None:
             (("--queue", str(work.queue), "--guide", str(work.root / "no.md")), "no.md: No such file"),
         ]
         for options, text in cases:
-            code, out, err = launch(*options, *store)
+            code, out, err = run(*options, *store)
             assert (code, out) == (2, "")
             assert text in err
             assert err.count("\n") == 1
 
 
 def test_without_the_extra_it_says_what_to_install(work: Work) -> None:
-    code, _, err = launch("--queue", str(work.queue), code=BARE)
-    assert code == 2
-    assert err == "launch: launch label: uvloop is not installed; pip install 'prohibit-jax[serve]'\n"
+    command = [sys.executable, "-c", BARE, "label", "--class", "weapon", "--queue", str(work.queue)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "launch: launch label: uvloop is not installed; pip install 'prohibit-jax[serve]'\n"
 
 
 def test_slow_and_foreign_clients_stop_nobody(open_desk: Open, work: Work) -> None:
