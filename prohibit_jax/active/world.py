@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from etils import epath
@@ -13,13 +12,10 @@ from prohibit_jax.active.simulate import World
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.config import Config
 from prohibit_jax.data.dataset import Dataset, load_dataset
-from prohibit_jax.data.loader import decoded
 from prohibit_jax.data.splits import clusters
+from prohibit_jax.heads.embedded import BATCH, embeddings
 from prohibit_jax.score.embed import load_embedder
-from prohibit_jax.train.features import FeatureCache, fill
 from prohibit_jax.types import InputError, Line, silent
-
-BATCH = 64
 
 
 def load_world(
@@ -55,17 +51,8 @@ def load_labelled(
     embedder = load_embedder(store, f"{config.model.weights}:{config.model.size}", BATCH)
     dataset = load_dataset(config, store.cache, progress=progress("looking at photos"), warn=warn)
     rows = dataset.rows("all")
-    folder = store.cache / "embeddings" / f"{embedder.embedding.sha256}-{embedder.size}"
-    cache = FeatureCache(Path(folder))
-    fill(
-        cache,
-        dataset.index.sha256,
-        rows,
-        lambda lacking: decoded(dataset.source, lacking, embedder.size, chunk=BATCH, limits=dataset.limits),
-        lambda images: embedder(images)[:, None, None, :],
-        progress("embedding photos"),
-    )
-    return dataset, rows, cache.read([dataset.index.sha256[row] for row in rows])[:, 0, 0, :]
+    index, limits, advance = dataset.index, dataset.limits, progress("embedding photos")
+    return dataset, rows, embeddings(store, embedder, dataset.source, index.sha256, rows, limits, advance)
 
 
 def world_of(dataset: Dataset, rows: np.ndarray, features: np.ndarray) -> World:

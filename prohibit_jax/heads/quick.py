@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,12 +36,12 @@ from prohibit_jax.data.sources import Files, Item
 from prohibit_jax.data.splits import clusters, split
 from prohibit_jax.evaluate import calibration, report, thresholds
 from prohibit_jax.evaluate.metrics import average_precision, bootstrap
+from prohibit_jax.heads.embedded import BATCH, embeddings
 from prohibit_jax.images.decode import Limits
 from prohibit_jax.models.network import Network, shapes
 from prohibit_jax.score.embed import CLASSIFIER, Embedder, Embedding, load_embedder
 from prohibit_jax.score.table import ScoreTable
 from prohibit_jax.train.classifier import Classifier, Spread, fit_folds
-from prohibit_jax.train.features import FeatureCache, fill
 from prohibit_jax.types import Calibration, HeadRef, InputError, Line, Thresholds, silent
 from prohibit_jax.weights.imported import Weights, load
 
@@ -51,7 +50,6 @@ LEAST = 5
 
 FOLDS = 5
 THROUGH = "s7"
-CHUNK = 64
 SPREAD = 20_000
 """Photos of the pool from which the features' spread is taken, evenly over it."""
 
@@ -120,7 +118,7 @@ def pool_embedder(pool: ScoreTable, store: Store, source: str) -> Embedder:
     if not len(_sound(pool)):
         raise InputError(f"{source}: none of the pool's photos has an embedding; its column error says why")
     spec = f"{pool.embedding.weights}:{pool.embedding.size}"
-    embedder = load_embedder(store, spec, CHUNK)
+    embedder = load_embedder(store, spec, BATCH)
     if embedder.embedding != pool.embedding:
         raise InputError(
             f"{source}: its embeddings are of other weights than the {pool.embedding.weights} in {store.root}; "
@@ -181,7 +179,7 @@ def gather(
     answered = [one for one in resolved if one.answer in ("yes", "no")]
     rows = rows_of(pool, [one.sha256 for one in answered])
     outside = [one for one, row in zip(answered, rows, strict=True) if row < 0]
-    hashes, cache = _embedded(outside, embedder, config, store, progress, warn)
+    hashes, own = _embedded(outside, embedder, config, store, progress, warn)
     kept = np.array([row >= 0 or one.sha256 in hashes for one, row in zip(answered, rows, strict=True)], bool)
     answered, rows = [one for one, keep in zip(answered, kept, strict=True) if keep], rows[kept]
 
@@ -192,8 +190,7 @@ def gather(
     features[order] = np.concatenate([features[:0], *(part for _, part in pool.embeddings(rows[order]))])
     phash[inside] = pool.phash()[rows[inside]]
     for i in np.flatnonzero(rows < 0):
-        features[i] = cache.read([answered[i].sha256]).reshape(-1)
-        phash[i] = hashes[answered[i].sha256]
+        features[i], phash[i] = own[answered[i].sha256], hashes[answered[i].sha256]
 
     labels = np.array([one.answer == "yes" for one in answered], np.int8)
     items = [Item(one.path, one.answer, split="" if one.strategy in HONEST else "train") for one in answered]
@@ -283,14 +280,8 @@ def _embedded(
     store: Store,
     progress: Line,
     warn: Callable[[str], None],
-) -> tuple[dict[str, int], FeatureCache]:
-    """(the perceptual hashes of those photos that can be used, by SHA-256; where their embeddings are)."""
-    made_by = f"{embedder.embedding.sha256}-{embedder.embedding.size}"
-    cache = FeatureCache(Path(store.cache / "embeddings" / made_by))
-    if not outside:
-        return {}, cache
-    from prohibit_jax.data.loader import decoded  # only here: Grain takes a second to import, which a round need not
-
+) -> tuple[dict[str, int], dict[str, np.ndarray]]:
+    """(the perceptual hashes of those photos that can be used, their embeddings), by SHA-256."""
     limits = Limits(config.data.max_bytes, config.data.max_pixels)
     source = Files(tuple(Item(one.path, one.answer) for one in outside))
     seen = index(source, store.cache, progress=progress("photos outside of the pool"), limits=limits)
@@ -302,15 +293,15 @@ def _embedded(
             f"{np.count_nonzero(~usable)} labelled photos are not in the pool and cannot be used; "
             f"the first: {outside[first].path}: {reason}"
         )
-    fill(
-        cache,
-        seen.sha256,
-        np.flatnonzero(usable),
-        lambda rows: decoded(source, rows, embedder.size, chunk=CHUNK, limits=limits),
-        lambda images: embedder(images)[:, None, None, :],
-        progress("embedding photos outside of the pool"),
+    rows = np.flatnonzero(usable)
+    if not rows.size:
+        return {}, {}
+    advance = progress("embedding photos outside of the pool")
+    found = embeddings(store, embedder, source, seen.sha256, rows, limits, advance)
+    return (
+        {seen.sha256[row]: int(seen.phash[row]) for row in rows},
+        {seen.sha256[row]: own for row, own in zip(rows, found, strict=True)},
     )
-    return {seen.sha256[i]: int(seen.phash[i]) for i in np.flatnonzero(usable)}, cache
 
 
 def _fit(known: Labelled, trained: np.ndarray, spread: Spread) -> tuple[Classifier, np.ndarray]:
