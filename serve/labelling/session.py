@@ -143,8 +143,8 @@ class Session:
                 raise Refusal(503, f"answers cannot be stored: {error}", {"Retry-After": "5"}) from None
             for given in new:
                 self._ids.add(given.id)
-                label = labels.get(given.id)
-                self.desk.hear(turn.annotator, given.sha256, given.answer, label and label.time)
+                time = labels[given.id].time if given.id in labels else None
+                self.desk.hear(turn.annotator, given.sha256, given.answer, time)
                 self._run[turn.annotator, given.sha256] = given.answer
             asks = self.desk.deal(turn.annotator, turn.want, monotonic(), turn.holds)
         return {

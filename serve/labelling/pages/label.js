@@ -139,6 +139,7 @@ function message(name) {
   return { queue: queue.queue, annotator: name, answers, ...hand };
 }
 
+// Sends a name's answers; returns what the server says.
 async function send(name) {
   const content = message(name);
   sending = new Set(content.answers.map(({ id }) => id));
@@ -237,7 +238,11 @@ function pass(asks) {
   for (const { sha256 } of asks) {
     const name = `${EDGE[mode]}/${sha256}`;
     if (photos.get(name).gone) dropped.add(sha256);
-    else post(sha256, "skip"), photos.delete(name), failures.delete(name);
+    else {
+      post(sha256, "skip");   // it is asked again at the end
+      photos.delete(name);
+      failures.delete(name);
+    }
   }
   const passed = new Set(asks.map(({ sha256 }) => sha256));
   [line, page] = [line, page].map((all) => all.filter(({ sha256 }) => !passed.has(sha256)));
