@@ -267,7 +267,7 @@ LABELS = st.lists(
         name=st.just("weapon"),
         answer=st.sampled_from(ANSWERS),
         annotator=TEXT,
-        time=st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)),
+        time=st.datetimes(datetime(2000, 1, 1), datetime(2999, 1, 1), timezones=st.just(UTC)),
         round=st.none() | st.integers(0, 9),
         head=st.sampled_from([None, "weapon@3"]),
         score=st.none() | st.floats(0, 1),

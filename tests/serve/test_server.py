@@ -177,6 +177,7 @@ def test_the_log_has_no_photo_and_no_key(own: Server) -> None:
         timeout=20,
     ) as answer:
         assert answer.status == 200
+    eventually(lambda: "request" in [line["event"] for line in own.lines()])  # which is written after the answer
     lines = own.lines()
     assert {"listening", "ready", "request"} <= {line["event"] for line in lines}
     assert "not-to-be-seen" not in own.log.read_text()
