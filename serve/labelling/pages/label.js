@@ -173,7 +173,7 @@ async function sync(strict = false) {
   }
   syncing = false;
   sending = new Set();
-  if (!away && (again || outbox().length)) return sync();
+  if (!away && ((again && me) || outbox().length)) return sync();
   if (!away) timer = setTimeout(beat, 1000 * (line.length ? BEAT : WAIT));
   show();
 }

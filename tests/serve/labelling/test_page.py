@@ -209,7 +209,9 @@ def test_a_lost_network_costs_nothing(ann: Window, serve_page: Serve, work: Work
     assert work.answers() == [("ann", 0, "yes"), ("ann", 1, "no"), ("ann", 2, "unsure")]
     assert shown(work, ann) == 3
     ann.network(False)
-    ann.answer("y", "z")
+    ann.answer("y")
+    ann.wait(AWAY)  # else it is on its way
+    ann.press("z")
     assert shown(work, ann) == 3
     ann.network(True)
     ann.run("dispatchEvent(new Event('online'))")
