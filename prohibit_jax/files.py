@@ -7,6 +7,7 @@ no half-written object: there a folder's last file is written last, and a folder
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -125,6 +126,17 @@ def publish_numbered(parent: epath.Path, first: int, files: Mapping[str, Callabl
         shutil.rmtree(temporary, ignore_errors=True)
     _flush_folder(folder)
     return n
+
+
+def hold(handle: int, folder: Path, refusal: str) -> None:
+    """Locks an open folder for as long as `handle` is open; raises InputError(refusal) where another process has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), os.stat(folder)):
+            return
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    raise InputError(refusal)
 
 
 def _beside(parent: epath.Path) -> tuple[Path, Path]:

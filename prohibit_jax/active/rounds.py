@@ -7,7 +7,6 @@ one that was being made when its process was killed is not there.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from prohibit_jax.active.stopping import Change
 from prohibit_jax.bundle.card import check_schema, parse_json, read_record
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.evaluate.metrics import Interval
-from prohibit_jax.files import is_local, publish_numbered, read_file
+from prohibit_jax.files import hold, is_local, publish_numbered, read_file
 from prohibit_jax.score.embed import Embedding
 from prohibit_jax.types import HeadRef, InputError, check_name
 
@@ -157,7 +156,7 @@ class Rounds:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            self._lock(handle, folder)
+            hold(handle, folder, f"class {self.name}: its next round is being made already; wait for it")
             try:
                 yield
             finally:
@@ -187,15 +186,6 @@ class Rounds:
             ROUND: lambda n: replace(draft, number=n).to_json().encode(),
         }
         return replace(draft, number=publish_numbered(self.folder, first, files))
-
-    def _lock(self, handle: int, folder: Path) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), os.stat(folder)):
-                return
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        raise InputError(f"class {self.name}: its next round is being made already; wait for it")
 
 
 def _unseen_bytes(unseen: Mapping[str, float]) -> bytes:

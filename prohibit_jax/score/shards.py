@@ -6,7 +6,6 @@ folder beside it, which then goes; once it is there, its rows serve a later job 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ import numpy as np
 from etils import epath
 
 from prohibit_jax.bundle.lock import Bundle
-from prohibit_jax.files import PREFIX, TEMPORARY, is_local
+from prohibit_jax.files import PREFIX, TEMPORARY, hold, is_local
 from prohibit_jax.score.bulk import Record, Source
 from prohibit_jax.score.embed import Embedding
 from prohibit_jax.score.table import SHARD, UNFINISHED, ScoreTable, open_scores, shard_of, write_tables
@@ -95,7 +94,7 @@ class Shards:
         folder = Path(self.folder)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            _lock(handle, folder)
+            hold(handle, folder, f"{folder}: another job is writing there; wait for it, or give another --out")
             for left in folder.glob(f"{PREFIX}*"):  # by jobs that were killed
                 if TEMPORARY.fullmatch(left.name):
                     left.unlink()
@@ -165,13 +164,3 @@ class Shards:
         items, first = source.items, number * self.size
         there = range(first, min(first + self.size, len(items)))[: len(piece)]
         return len(there) == len(piece) and piece.texts("path") == [items[i].path for i in there]
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), os.stat(folder)):
-            return
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    raise InputError(f"{folder}: another job is writing there; wait for it, or give another --out")
