@@ -17,6 +17,10 @@ from prohibit_jax.types import Advance
 StoreOption = Annotated[
     str, typer.Option("--store", envvar="PROHIBIT_STORE", help="Folder that holds heads, bundles and weights.")
 ]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option("--labels", envvar="PROHIBIT_LABELS", help="The label store: a file, or postgresql+psycopg://…"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DEFAULT_STORE = "store"
 

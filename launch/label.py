@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer
+from launch.console import DEFAULT_STORE, JsonOption, LabelsOption, StoreOption, answer
 
 GUIDE_LIMIT = 64 * 2**10  # bytes
 
@@ -20,10 +20,7 @@ def label(
     host: Annotated[
         str, typer.Option("--host", help="0.0.0.0 lets other machines in, with PROHIBIT_LABEL_KEY.")
     ] = "127.0.0.1",
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", envvar="PROHIBIT_LABELS", help="The label store: a file, or postgresql+psycopg://…"),
-    ] = None,
+    labels: LabelsOption = None,
     votes: Annotated[
         int | None,
         typer.Option("--votes", min=1, help="Annotators that each photo is asked of; labels.votes if not given."),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, remark
+from launch.console import DEFAULT_STORE, JsonOption, LabelsOption, StoreOption, answer, bar, remark
 
 LONGEST = 1024
 """Pixels of the longer edge of a photo that is uploaded."""
@@ -78,10 +78,7 @@ def pull(
     name: ClassOption,
     url: UrlOption,
     project: ProjectOption = None,
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", envvar="PROHIBIT_LABELS", help="The label store: a file, or postgresql+psycopg://…"),
-    ] = None,
+    labels: LabelsOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:

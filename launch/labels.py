@@ -9,16 +9,12 @@ from typing import Annotated
 import typer
 
 from launch import label_studio
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, remark, table
+from launch.console import DEFAULT_STORE, JsonOption, LabelsOption, StoreOption, answer, bar, remark, table
 
 app = typer.Typer(
     help="Labels that annotators gave: in and out of the label store, and what there is.", no_args_is_help=True
 )
 
-LabelsOption = Annotated[
-    str | None,
-    typer.Option("--labels", envvar="PROHIBIT_LABELS", help="The label store: a file, or postgresql+psycopg://…"),
-]
 ClassOption = Annotated[str, typer.Option("--class", help="The class that is labelled, as in `weapon`.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, remark, table
+from launch.console import DEFAULT_STORE, JsonOption, LabelsOption, StoreOption, answer, bar, remark, table
 
 if TYPE_CHECKING:
     from prohibit_jax.active.standing import Standing, Yield
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Rounds of asking, labelling and retraining.", no_args_is_help=True, rich_markup_mode=None)
 
 ClassOption = Annotated[str, typer.Option("--class", help="The class that is improved.")]
-LabelsOption = Annotated[
-    str | None,
-    typer.Option("--labels", envvar="PROHIBIT_LABELS", help="The label store: a file, or postgresql+psycopg://…"),
-]
 StopOption = Annotated[
     str | None,
     typer.Option("--stop", help="When to stop, as in plateau+few,labels=2000: , is or, + is and; the last round's."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from launch.console import DEFAULT_STORE, JsonOption, StoreOption, answer, bar, remark, table
+from launch.console import DEFAULT_STORE, JsonOption, LabelsOption, StoreOption, answer, bar, remark, table
 
 SHOWN = 5
 """The first photos of the queue are printed with their reasons."""
@@ -21,10 +21,7 @@ def query(
     ],
     out: Annotated[Path, typer.Option("--out", help="The queue to write, a Parquet file.")],
     budget: Annotated[int, typer.Option("--budget", min=1, help="Photos to ask about.")] = 200,
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", envvar="PROHIBIT_LABELS", help="The label store: a file, or postgresql+psycopg://…"),
-    ] = None,
+    labels: LabelsOption = None,
     not_in: Annotated[
         list[str] | None, typer.Option("--not-in", metavar="QUEUE", help="Leaves out what this queue asks about.")
     ] = None,

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from prohibit_jax.active.mixture import mixture, picks
+from prohibit_jax.active.pool import unit
 from prohibit_jax.active.view import View
 from prohibit_jax.bundle.card import parse_json, read_record
 from prohibit_jax.evaluate.metrics import average_precision, precision_at_recall
@@ -118,7 +119,7 @@ def run(world: World, strategy: str, protocol: Protocol, seed: int) -> Curve:
     wrong = rng.random(len(train)) < protocol.noise
     answers = np.where(wrong & ~known, 1 - labels, labels)
     spread = Spread.of(features)
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+    directions = unit(features.copy())
 
     def judge(rows: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
         """The scores of all training photos after learning the answers in `rows`, and what those held back say."""
@@ -129,7 +130,7 @@ def run(world: World, strategy: str, protocol: Protocol, seed: int) -> Curve:
 
     def chosen(scores: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
         open_ = np.setdiff1d(np.arange(len(train)), rows)
-        view = View(scores[open_], unit[open_], answers[rows], scores[rows], unit[rows])
+        view = View(scores[open_], directions[open_], answers[rows], scores[rows], directions[rows])
         return open_[[row for row, _ in picks(view, quotas, count, rng, world.phash[train][open_])]]
 
     counts: list[tuple[int, int]] = []

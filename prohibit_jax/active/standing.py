@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ from prohibit_jax.active.stopping import Verdict
 from prohibit_jax.bundle.store import Store, open_store
 from prohibit_jax.data.label_store import Resolved, open_label_store
 from prohibit_jax.evaluate.metrics import Interval
-from prohibit_jax.evaluate.plots import CURVE, FAINT, FOUND, STYLE
-from prohibit_jax.files import publish_file
+from prohibit_jax.evaluate.plots import CURVE, FAINT, FOUND, STYLE, save
 from prohibit_jax.heads.quick import LEAST
 from prohibit_jax.types import InputError, Line, silent
 
@@ -246,9 +244,7 @@ def standing_plot(path: epath.PathLike, standing: Standing) -> None:
         held = f"held out: {yes} photos of the class and {no} others"
         note = held if judged else f"quality is not measured: {held}, at least {LEAST} of each are needed"
         figure.supxlabel(note, fontsize=9, color=FAINT)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=130)
-    publish_file(epath.Path(path), buffer.getvalue())
+        save(figure, path)
 
 
 def _yields(number: int, queue: Sequence[Ask], answers: Mapping[str, Resolved]) -> dict[str, Yield]:
