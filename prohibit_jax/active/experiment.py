@@ -12,8 +12,8 @@ from itertools import product
 
 from etils import epath
 
-from prohibit_jax.active.mixture import mixture
-from prohibit_jax.active.simulate import RANDOM, Curve, Protocol, World, run
+from prohibit_jax.active.mixture import RANDOM, mixture
+from prohibit_jax.active.simulate import Curve, Protocol, World, run
 from prohibit_jax.active.world import fingerprint
 from prohibit_jax.files import publish_file
 from prohibit_jax.types import InputError

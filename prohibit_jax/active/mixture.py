@@ -15,7 +15,7 @@ from prohibit_jax.active.strategies import STRATEGIES
 from prohibit_jax.active.view import Strategy, View
 from prohibit_jax.types import InputError
 
-HONEST = "random"
+RANDOM = "random"
 """The strategy whose photos estimates rest on: of all that may be asked about, each is as likely."""
 
 SLOW = "k_center"
@@ -98,22 +98,22 @@ def picks(
     rankings = {
         name: _Ranking(
             STRATEGIES[name],
-            whole if name == HONEST else part,
+            whole if name == RANDOM else part,
             min(2 * counts[name], budget) if name == SLOW else budget,
             rng,
         )
         for name in quotas
     }
-    shares = {name: share for name, share in quotas.items() if name != HONEST}
-    even = counts.get(HONEST, 0)
+    shares = {name: share for name, share in quotas.items() if name != RANDOM}
+    even = counts.get(RANDOM, 0)
     while True:
-        honest = list(islice(rankings[HONEST], even)) if HONEST in quotas else []
+        honest = list(islice(rankings[RANDOM], even)) if RANDOM in quotas else []
         distinct = Distinct(view.embeddings, phash, seen)
         distinct.add(honest)
         best = _by_turns(rankings, shares, budget - even, distinct, set(honest))
         short = budget - even - len(best)
-        if not short or HONEST not in quotas or len(honest) < even:
-            return _interleaved(best, [(row, HONEST) for row in honest])
+        if not short or RANDOM not in quotas or len(honest) < even:
+            return _interleaved(best, [(row, RANDOM) for row in honest])
         even += short
 
 
@@ -169,5 +169,5 @@ def _turns(counts: Mapping[str, int]) -> list[str]:
 
 
 def _interleaved(best: list[tuple[int, str]], honest: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    parts = {"best": iter(best), HONEST: iter(honest)}
-    return [next(parts[name]) for name in _turns({"best": len(best), HONEST: len(honest)})]
+    parts = {"best": iter(best), RANDOM: iter(honest)}
+    return [next(parts[name]) for name in _turns({"best": len(best), RANDOM: len(honest)})]

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from prohibit_jax.active.mixture import RANDOM
 from prohibit_jax.active.savings import WITHIN
-from prohibit_jax.active.simulate import RANDOM
 from prohibit_jax.evaluate.plots import FAINT, INK, STYLE, save
 
 COLOURS = ("#2563a8", "#b3261e", "#2e7d4f", "#d98200", "#7b3fa0", "#00798c", "#a0522d", "#c2185b")

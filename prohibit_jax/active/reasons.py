@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prohibit_jax.active.mixture import HONEST, Narrowed
+from prohibit_jax.active.mixture import RANDOM, Narrowed
 from prohibit_jax.active.strategies import divergence
 from prohibit_jax.active.view import View, likeness
 
@@ -14,12 +14,12 @@ from prohibit_jax.active.view import View, likeness
 def reasons(view: View, picks: Sequence[tuple[int, str]], narrowed: Narrowed | None = None) -> list[str]:
     """A sentence for each of `picks`, as `mixture.picks` chose them of the same view and its part."""
     part = Narrowed(view, np.arange(view.size)) if narrowed is None else narrowed
-    rows = [row for row, strategy in picks if strategy != HONEST]
+    rows = [row for row, strategy in picks if strategy != RANDOM]
     places = dict(zip(rows, np.searchsorted(part.rows, rows).tolist(), strict=True))
     unlike = _unlike(part.view, [places[row] for row, strategy in picks if strategy == "k_center"])
     return [
         f"drawn at random from {view.size:,} photos"
-        if strategy == HONEST
+        if strategy == RANDOM
         else _reason(part.view, places[row], strategy, unlike.get(places[row], 0.0))
         for row, strategy in picks
     ]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from prohibit_jax.active.simulate import RANDOM, Curve
+from prohibit_jax.active.mixture import RANDOM
+from prohibit_jax.active.simulate import Curve
 from prohibit_jax.evaluate.metrics import Interval
 
 WITHIN = 0.01

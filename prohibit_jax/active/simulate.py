@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from prohibit_jax.active.mixture import mixture, picks
+from prohibit_jax.active.mixture import RANDOM, mixture, picks
 from prohibit_jax.active.pool import unit
 from prohibit_jax.active.view import View
 from prohibit_jax.bundle.card import parse_json, read_record
@@ -30,7 +30,6 @@ FEW = 5
 GROWTH = 1.3
 """By which each round of random asking exceeds the one before."""
 
-RANDOM = "random"
 
 Start = Literal["known", "few"]
 

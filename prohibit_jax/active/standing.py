@@ -16,7 +16,7 @@ from prohibit_jax.active import stopping
 from prohibit_jax.active.curve import curve, expected_gain
 from prohibit_jax.active.estimate import Draw, left_by_draws
 from prohibit_jax.active.loop import settle, stand
-from prohibit_jax.active.mixture import HONEST
+from prohibit_jax.active.mixture import RANDOM
 from prohibit_jax.active.pool import askable
 from prohibit_jax.active.queue import Ask
 from prohibit_jax.active.rounds import Round, Rounds
@@ -57,12 +57,12 @@ class Point:
     @property
     def chosen(self) -> Yield:
         """Of all strategies but random."""
-        return _sum(found for name, found in self.strategies.items() if name != HONEST)
+        return _sum(found for name, found in self.strategies.items() if name != RANDOM)
 
     @property
     def random(self) -> Yield:
         """Of the random share."""
-        return self.strategies.get(HONEST, Yield(0, 0, 0))
+        return self.strategies.get(RANDOM, Yield(0, 0, 0))
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def standing_plot(path: epath.PathLike, standing: Standing) -> None:
     """Quality against labels with its interval, and over it what the answers found beside what random ones would."""
     judged = [(point.round.labels, point.quality) for point in standing.points if point.quality]
     answered, found, chance = [0], [0], [0.0]
-    rate = standing.strategies.get(HONEST, Yield(0, 0, 0)).per_hundred
+    rate = standing.strategies.get(RANDOM, Yield(0, 0, 0)).per_hundred
     for point in standing.points:
         both = _sum(point.strategies.values())
         answered.append(answered[-1] + both.answered)
@@ -286,7 +286,7 @@ def _draws(
         waited = asked if not one.again else set[str]()
         late = sum(photo in answers and answers[photo].answer == "yes" and first[photo] > created for photo in waited)
         queue = queues[one.number]
-        taken = _yields(one.number, queue, answers).get(HONEST, Yield(0, 0, 0))
+        taken = _yields(one.number, queue, answers).get(RANDOM, Yield(0, 0, 0))
         draws.append(Draw(one.candidates, taken.answered, taken.positives, one.found + late))
         asked |= {ask.sha256 for ask in queue}
     return draws

@@ -6,7 +6,8 @@ import pytest
 from etils import epath
 
 from prohibit_jax.active import experiment as e
-from prohibit_jax.active.simulate import RANDOM, Protocol
+from prohibit_jax.active.mixture import RANDOM
+from prohibit_jax.active.simulate import Protocol
 from prohibit_jax.types import InputError
 from tests.active.test_simulate import world
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from prohibit_jax.active.mixture import RANDOM
 from prohibit_jax.active.plots import savings_plot
 from prohibit_jax.active.savings import summarise
-from prohibit_jax.active.simulate import RANDOM
 from tests.active.test_savings import curve
 
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from prohibit_jax.active.mixture import RANDOM
 from prohibit_jax.active.savings import summarise
-from prohibit_jax.active.simulate import RANDOM, Curve
+from prohibit_jax.active.simulate import Curve
 
 
 def curve(

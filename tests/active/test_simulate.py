@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prohibit_jax.active.simulate import FEW, RANDOM, Curve, Protocol, World, run
+from prohibit_jax.active.mixture import RANDOM
+from prohibit_jax.active.simulate import FEW, Curve, Protocol, World, run
 from prohibit_jax.types import InputError
 
 MIXED = "positives=0.4,uncertainty=0.4,random=0.2"
