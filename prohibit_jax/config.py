@@ -89,7 +89,7 @@ class ModelConfig(Section):
     depth: Multiple = 1.0
     size: Annotated[int, Field(ge=16, le=2048)] = 300  # edge of the network's input, pixels
     weights: str = ""  # "": from scratch; a name in the store, hf:OWNER/NAME, a head as in weapon@3, or last
-    trunk_through: Literal["", "stem", "s1", "s2", "s3", "s4", "s5", "s6", "s7"] = (
+    trunk_through: Literal["", "stem", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "top"] = (
         ""  # "": the whole network is trained
     )
 
@@ -131,6 +131,13 @@ class EvaluateConfig(Section):
     bootstrap: Count = 1000  # resamples behind each interval
 
 
+class ReleaseConfig(Section):
+    """The gates that `launch promote` holds a new version of the class to."""
+
+    average_precision_loss: Share = 0.02  # that the interval of the paired difference to the serving version may reach
+    calibration_error: Share = 0.05
+
+
 class Config(Section):
     """Everything that fixes a training run; saved whole in the head's card."""
 
@@ -140,6 +147,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    release: ReleaseConfig = ReleaseConfig()
 
 
 def load_config(

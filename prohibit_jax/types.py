@@ -33,8 +33,8 @@ Photo = UInt8[np.ndarray, "h w 3"]
 Images = UInt8[np.ndarray, "b h w 3"]
 """Photos of one size on the host, RGB, values 0 to 255."""
 
-Features = Float32[np.ndarray, "b h w f"]
-"""A trunk's output on the host."""
+Features = Float32[np.ndarray, "b *h f"]
+"""A trunk's output on the host: [b, h, w, c], or of one through `top` [b, f]."""
 
 Embeddings = Float32[np.ndarray, "b f"]
 """Photos as numbers on the host, a row each."""

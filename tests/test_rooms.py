@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # names lazily; `launch` comes last because one of its commands starts `serve`.
 ROOMS = (
     *("types", "files", "config", "images", "data", "models", "weights", "evaluate", "train", "bundle", "score"),
-    *("heads", "bench", "active", "public", "serve", "launch"),
+    *("heads", "bench", "plan", "release", "active", "public", "serve", "launch"),
 )
 
 SCORING = {"types", "files", "images", "models", "bundle", "score"}

@@ -89,6 +89,7 @@ def _stages(graph: Graph, x: str, network: Network, variables: Variables) -> str
         elif stage == "top":
             x = graph.activated(_pointwise(graph, x, arrays, "top.conv"), folded.arch)
             x = graph.node("Flatten", graph.node("GlobalAveragePool", x))
+        elif stage == "classifier":
             classifier = [graph.constant(arrays[f"top.classifier.{kind}"]) for kind in ("kernel", "bias")]
             x = graph.node("Gemm", x, *classifier)
         else:

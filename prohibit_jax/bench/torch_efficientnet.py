@@ -78,17 +78,19 @@ class EfficientNet(nn.Module):
                 inputs = arch.channels(stage.channels)
             if name in stages:
                 setattr(self, name, nn.Sequential(*blocks))
+        channels = arch.channels(TOP_CHANNELS) if scale_ends else TOP_CHANNELS
         if "top" in stages:
-            channels = arch.channels(TOP_CHANNELS) if scale_ends else TOP_CHANNELS
             self.top = ConvNorm(arch, inputs, channels, 1)
+        if "classifier" in stages:
             self.classifier = nn.Linear(channels, arch.outputs)
         self.stages = stages
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, 3, h, w], normalised, or what the stage before the first puts out, to logits [b, outputs] after `top`."""
+        """[b, 3, h, w], normalised, or what the stage before the first puts out, to logits [b, outputs] at the end."""
         for name in self.stages:
             x = getattr(self, name)(x)
-        return self.classifier(x.mean((2, 3))) if "top" in self.stages else x
+            x = x.mean((2, 3)) if name == "top" else x
+        return x
 
 
 def fill(module: EfficientNet, variables: Mapping[str, np.ndarray]) -> EfficientNet:

@@ -1,7 +1,7 @@
 """A head in seconds: labels met with the embeddings that the pool has already, and only the classifier fitted.
 
-The head is a normal one, which any bundle serves: the weights' trunk through s7, their own top convolution, and the
-classifier. What is said of it rests on photos that the classifier in question has not seen:
+The head is a normal one, which any bundle serves: the weights' network for a trunk, through `top`, and the
+fitted classifier. What is said of it rests on photos that the classifier in question has not seen:
 
 - *The figures* come from the test side of the split, as for any head. Photos chosen by a strategy are never on it, and
   it stays out of training as soon as it holds `LEAST` photos of either kind. Before, every label is worth more in
@@ -49,7 +49,7 @@ LEAST = 5
 """Photos of either kind from which on a set of them may calibrate, set thresholds or be a test."""
 
 FOLDS = 5
-THROUGH = "s7"
+THROUGH = "top"
 SPREAD = 20_000
 """Photos of the pool from which the features' spread is taken, evenly over it."""
 

@@ -37,7 +37,7 @@ TABLE = {
     "s7": Stage(expand=6, kernel=3, stride=1, channels=320, repeats=1),
 }
 STEM_CHANNELS, TOP_CHANNELS = 32, 1280
-STAGES = ("stem", *TABLE, "top")
+STAGES = ("stem", *TABLE, "top", "classifier")
 
 
 @dataclass(frozen=True)
@@ -150,16 +150,25 @@ class Block(nnx.Module):
 
 
 class Top(nnx.Module):
-    """The last 1x1 convolution, the mean over positions, dropout in training, and the outputs' linear layer."""
+    """Two stages: `top`, the last 1x1 convolution and the mean over positions; `classifier`, dropout in training and
+    the outputs' linear layer."""
 
-    def __init__(self, arch: Architecture, inputs: int, folded: bool, ops: Ops, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, arch: Architecture, stages: tuple[str, ...], inputs: int, folded: bool, ops: Ops, rngs: nnx.Rngs
+    ) -> None:
         channels = TOP_CHANNELS if arch.name.startswith("efficientnet_lite") else arch.channels(TOP_CHANNELS)
-        self.conv = ConvNorm("pointwise", (inputs, channels), arch, folded, ops, rngs)
-        self.classifier = nnx.Linear(channels, arch.outputs, rngs=rngs)
+        if "top" in stages:
+            self.conv = ConvNorm("pointwise", (inputs, channels), arch, folded, ops, rngs)
+        if "classifier" in stages:
+            self.classifier = nnx.Linear(channels, arch.outputs, rngs=rngs)
         self.activation, self.dropout, self.ops = arch.activation, arch.dropout, ops
 
-    def __call__(self, x: Activations, batch_statistics: bool, dropout_key: jax.Array | None) -> jax.Array:
-        x = self.ops.mean(self.ops.activate(self.conv(x, batch_statistics), self.activation))
+    def features(self, x: Activations, batch_statistics: bool) -> jax.Array:
+        """[b, h, w, c] to [b, f]."""
+        return self.ops.mean(self.ops.activate(self.conv(x, batch_statistics), self.activation))
+
+    def logits(self, x: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
+        """[b, f] to [b, outputs]."""
         if dropout_key is not None and self.dropout > 0:
             keep = jax.random.bernoulli(dropout_key, 1 - self.dropout, x.shape)
             x = jnp.where(keep, x / (1 - self.dropout), 0.0)
@@ -169,9 +178,10 @@ class Top(nnx.Module):
 class EfficientNet(nnx.Module):
     """The named stages of an EfficientNet, in order; all of them by default.
 
-    With stage `stem` the input is normalised photos [b, h, w, 3], else what the stage before puts out [b, h, w, c].
-    With stage `top` the output is logits [b, outputs], else activations. `folded` builds the form without batch norm
-    that `bundle/fold.py` fills. The values that variables start from are those of `network.init`.
+    With stage `stem` the input is normalised photos [b, h, w, 3], else what the stage before puts out. That is
+    activations [b, h, w, c], after `top` pooled features [b, f], and after `classifier` logits [b, outputs]. `folded`
+    builds the form without batch norm that `bundle/fold.py` fills. The values that variables start from are those of
+    `network.init`.
     """
 
     def __init__(
@@ -194,24 +204,26 @@ class EfficientNet(nnx.Module):
             if name in stages:
                 setattr(self, name, _blocks(arch, stage, inputs, outputs, folded, ops, rngs))
             inputs = outputs
-        if "top" in stages:
-            self.top = Top(arch, inputs, folded, ops, rngs)
+        if {"top", "classifier"} & set(stages):
+            self.top = Top(arch, stages, inputs, folded, ops, rngs)
 
     def __call__(
-        self, x: Activations, *, batch_statistics: bool = False, dropout_key: jax.Array | None = None
+        self, x: jax.Array, *, batch_statistics: bool = False, dropout_key: jax.Array | None = None
     ) -> jax.Array:
         for stage in self.stages:
             x = self.apply_stage(stage, x, batch_statistics=batch_statistics, dropout_key=dropout_key)
         return x
 
     def apply_stage(
-        self, stage: str, x: Activations, *, batch_statistics: bool = False, dropout_key: jax.Array | None = None
+        self, stage: str, x: jax.Array, *, batch_statistics: bool = False, dropout_key: jax.Array | None = None
     ) -> jax.Array:
-        """Applies one stage: `stem`, `s1` to `s7` or `top`."""
+        """Applies one stage: `stem`, `s1` to `s7`, `top` or `classifier`."""
         if stage == "stem":
             return self.ops.activate(self.stem(self.ops.enter(x), batch_statistics), self.activation)
         if stage == "top":
-            return self.top(x, batch_statistics, dropout_key)
+            return self.top.features(x, batch_statistics)
+        if stage == "classifier":
+            return self.top.logits(x, dropout_key)
         for block in getattr(self, stage):
             x = block(x, batch_statistics)
         return x

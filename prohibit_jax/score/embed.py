@@ -19,7 +19,7 @@ from etils import epath
 
 from prohibit_jax.bundle.fold import fold
 from prohibit_jax.bundle.store import Store, open_store
-from prohibit_jax.models.network import Architecture, Network, normalise
+from prohibit_jax.models.network import Architecture, Network, normalise, shapes
 from prohibit_jax.score.engine import padded
 from prohibit_jax.score.scorer import batches
 from prohibit_jax.score.stack import Folded
@@ -87,9 +87,8 @@ def load_embedder(store: Store | epath.PathLike, spec: str, batch: int = 32) -> 
     photos = replace(weights.preprocessing, size=size)
     features = len(weights.variables[CLASSIFIER[0]])
     made_with = Embedding(parts["weights"], size, _sha256(weights.arch, photos, weights.variables), features)
-    # The identity in the classifier's place changes no bit, and every architecture and compiler takes it.
-    identity = dict(zip(CLASSIFIER, (np.eye(features, dtype=np.float32), np.zeros(features, np.float32)), strict=True))
-    folded = fold(Network(replace(weights.arch, outputs=features)), {**weights.variables, **identity})
+    trunk, _ = Network(weights.arch).split("top")
+    folded = fold(trunk, {name: weights.variables[name] for name in shapes(trunk)})
     return Embedder(made_with, batch, _compiled(Folded(*folded), photos, batch))
 
 

@@ -119,7 +119,7 @@ class Piece:
     preprocessing: Preprocessing | None
     """Of the photos that it takes; None takes a trunk's output."""
     shape: tuple[int, ...]
-    """Of its input, [b, h, w, c]."""
+    """Of its input, [b, h, w, c], or [b, f] after a trunk through `top`."""
 
 
 def function(piece: Piece) -> tuple[Callable[..., jax.Array], list[jax.ShapeDtypeStruct]]:
@@ -131,7 +131,8 @@ def function(piece: Piece) -> tuple[Callable[..., jax.Array], list[jax.ShapeDtyp
             x = normalise(x, piece.preprocessing)
         # Channels are last between pieces, as OpenVINO keeps them in memory too: neither transpose moves anything.
         variables = dict(zip(names, arrays, strict=True))
-        x, _ = apply(piece.network, variables, jnp.transpose(x, (0, 3, 1, 2)), ops=ChannelsFirst())
+        x = jnp.transpose(x, (0, 3, 1, 2)) if x.ndim == 4 else x
+        x, _ = apply(piece.network, variables, x, ops=ChannelsFirst())
         return jnp.transpose(x, (0, 2, 3, 1)) if x.ndim == 4 else x
 
     variables = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(piece.network).values()]

@@ -42,8 +42,7 @@ class Weights:
 def with_fresh_classifier(weights: Weights, *, outputs: int = 1, seed: int) -> Weights:
     """The weights with a new classifier of `outputs` outputs: zero bias, small random kernel."""
     arch = replace(weights.arch, outputs=outputs)
-    top = init(Network(arch, ("top",)), seed)
-    fresh = {name: np.asarray(array) for name, array in top.items() if name.startswith("top.classifier.")}
+    fresh = {name: np.asarray(array) for name, array in init(Network(arch, ("classifier",)), seed).items()}
     return replace(weights, arch=arch, variables={**weights.variables, **fresh})
 
 

@@ -73,7 +73,7 @@ def test_the_head_is_a_normal_one_and_scores_as_its_embeddings(here: Ready) -> N
     card = head.card
     assert head.ref == HeadRef("weapon", 1)
     assert card.trunk
-    assert (card.trunk.through, card.preprocessing.size) == ("s7", SIZE)
+    assert (card.trunk.through, card.preprocessing.size) == ("top", SIZE)
     assert parse_config(card.config, "card") == job()
     assert card.data["made"] == "classifier on embeddings"
 

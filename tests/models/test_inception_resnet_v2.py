@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from prohibit_jax.models import efficientnet
-from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2, SMALLEST, STAGES
+from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2, SMALLEST, STAGES, TABLE
 from prohibit_jax.models.network import Network, apply, init, shapes, statistics
 from tests.tolerances import ONE_LAYER
 
@@ -41,7 +41,7 @@ def test_every_stage_puts_out_what_the_paper_says() -> None:
     assert found[1] == found[2] == (35, 35, 320)
     assert found[3] == found[4] == (17, 17, 1088)
     assert found[5] == found[6] == found[7] == (8, 8, 2080)
-    assert found[8] == (1,)
+    assert found[8:] == [(1536,), (1,)]
 
 
 def test_the_smallest_input_leaves_one_position() -> None:
@@ -59,7 +59,7 @@ def test_width_and_depth_scale_what_repeats() -> None:
     narrow = shapes(Network(TINY))
     assert narrow["stem.0.kernel"] == (3, 3, 3, 8)
     assert narrow["top.conv.kernel"][1] == 192
-    blocks = {stage: {name.split(".")[1] for name in narrow if name.startswith(stage)} for stage in STAGES[1:-1]}
+    blocks = {stage: {name.split(".")[1] for name in narrow if name.startswith(stage)} for stage in TABLE}
     assert [len(found) for found in blocks.values()] == [1, 1, 1, 2, 1, 1, 1]
     deep = shapes(Network(replace(TINY, depth=2.0), ("s2", "s3", "s7")))
     assert max(int(name.split(".")[1]) for name in deep if name.startswith("s2.")) == 19

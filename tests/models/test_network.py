@@ -61,7 +61,7 @@ def test_depth_rounds_repeats_up() -> None:
     assert {name.split(".")[1] for name in names} == {"0", "1", "2", "3", "4"}
 
 
-@pytest.mark.parametrize("through", ["stem", "s5", "s7"])
+@pytest.mark.parametrize("through", ["stem", "s5", "s7", "top"])
 def test_trunk_and_head_in_turn_are_the_whole(variables: dict[str, jax.Array], through: str) -> None:
     network = Network(TINY)
     trunk, head = network.split(through)
@@ -80,7 +80,7 @@ def whole(variables: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 
 def test_there_is_no_cut_behind_the_last_stage() -> None:
     with pytest.raises(InputError, match="trunk_through"):
-        Network(TINY).split("top")
+        Network(TINY).split("classifier")
 
 
 @pytest.mark.parametrize("padding", ["same", "torch"])
@@ -141,7 +141,7 @@ def test_running_statistics_stay_as_they_are(variables: dict[str, jax.Array]) ->
 
 
 def test_dropout_drops_only_with_a_key(variables: dict[str, jax.Array]) -> None:
-    top = Network(replace(TINY, dropout=0.5), ("top",))
+    top = Network(replace(TINY, dropout=0.5), ("top", "classifier"))
     own = {name: variables[name] for name in shapes(top)}
     x = photos(1, 2, 2, shapes(top)["top.conv.kernel"][0])
     plain = apply(top, own, x)[0]

@@ -10,7 +10,7 @@ import pytest
 
 from prohibit_jax.bundle.card import Trunk
 from prohibit_jax.bundle.store import Head, Store
-from prohibit_jax.models.network import Network
+from prohibit_jax.models.network import Network, shapes
 from prohibit_jax.score import embed
 from prohibit_jax.score.embed import CLASSIFIER, load_embedder
 from prohibit_jax.score.scorer import scorer_of
@@ -28,14 +28,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-def test_a_head_of_the_weights_own_features_scores_like_its_classifier_on_embeddings(store: Store) -> None:
+@pytest.mark.parametrize("through", ["s7", "top"])
+def test_a_head_of_the_weights_own_features_scores_like_its_classifier_on_embeddings(
+    store: Store, through: str
+) -> None:
     weights = load(store.root, "tiny")
-    rest = Network(replace(weights.arch, outputs=1)).split("s7")[1]
+    trunk, rest = Network(replace(weights.arch, outputs=1)).split(through)
     kernel = np.random.default_rng(0).standard_normal((1280, 1)).astype(np.float32)
     classifier = dict(zip(CLASSIFIER, (kernel, np.float32([0.3])), strict=True))
-    of_head = {name: array for name, array in weights.variables.items() if name.startswith("top.")} | classifier
-    of_trunk = {name: array for name, array in weights.variables.items() if not name.startswith("top.")}
-    made = replace(card(arch=rest.arch), preprocessing=weights.preprocessing, trunk=Trunk("a" * 64, "s7"))
+    every = {**weights.variables, **classifier}
+    of_head, of_trunk = ({name: every[name] for name in shapes(part)} for part in (rest, trunk))
+    made = replace(card(arch=rest.arch), preprocessing=weights.preprocessing, trunk=Trunk("a" * 64, through))
     scorer = scorer_of([Head(HeadRef("weapon", 1), made, of_head)], {"a" * 64: of_trunk}, (8,))
 
     images = photos(8, size=SIZE)

@@ -21,7 +21,8 @@ from prohibit_jax.train.loop import Fitted, Progress, Task, fit
 from prohibit_jax.train.state import predict_of
 from prohibit_jax.types import InputError, Preprocessing
 
-NETWORK = Network(replace(LITE0, width=0.25, depth=0.25), ("top",))  # batch norm and dropout, and compiles in a second
+# Batch norm and dropout, and it compiles in a second.
+NETWORK = Network(replace(LITE0, width=0.25, depth=0.25), ("top", "classifier"))
 PREPROCESSING = Preprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # unused: the inputs are features
 CONFIG = TrainConfig(epochs=3, steps_per_epoch=7, batch=8, learning_rate=1e-2, average=0.8)
 STEPS = CONFIG.epochs * CONFIG.steps_per_epoch

@@ -18,7 +18,7 @@ import pytest
 from flax import nnx
 
 from prohibit_jax.models import efficientnet
-from prohibit_jax.models.efficientnet import STAGES, EfficientNet
+from prohibit_jax.models.efficientnet import STAGES, TABLE, EfficientNet
 from prohibit_jax.models.network import Architecture, Network, apply, shapes
 from prohibit_jax.models.ops import OPS
 from prohibit_jax.types import Variables
@@ -59,12 +59,12 @@ def run_stage(network: Network, variables: Variables, x: jax.Array) -> jax.Array
 
 
 def stages(arch: Architecture, variables: Variables, x: Any) -> dict[str, np.ndarray]:
-    """The outputs of the stem and of s1 to s7, and the logits."""
+    """The outputs of the stem, of s1 to s7 and of the top, pooled, and the logits."""
     outputs = {}
     for stage in STAGES:
         network = Network(arch, (stage,))
         own = {name: variables[name] for name in shapes(network)}
-        x = outputs["logits" if stage == "top" else stage] = run_stage(network, own, x)
+        x = outputs["logits" if stage == "classifier" else stage] = run_stage(network, own, x)
     return {name: np.asarray(array) for name, array in outputs.items()}
 
 
@@ -75,11 +75,12 @@ def layers(arch: efficientnet.Architecture, variables: Variables, x: Any) -> dic
     net = nnx.merge(graph, nnx.from_flat_state(flat))
     outputs = {"stem": run(*_split(net.stem, arch.activation), x)}
     x = outputs["stem"]
-    for stage in STAGES[1:-1]:
+    for stage in TABLE:
         for i, block in enumerate(getattr(net, stage)):
             x = outputs[f"{stage}.{i}"] = run(*_split(block, "block"), x)
     outputs["top"] = run(*_split(net.top.conv, arch.activation), x)
-    outputs["logits"] = run(*_split(net.top, None), x)
+    top = Network(arch, ("top", "classifier"))
+    outputs["logits"] = run_stage(top, {name: variables[name] for name in shapes(top)}, x)
     return {name: np.asarray(array) for name, array in outputs.items()}
 
 
