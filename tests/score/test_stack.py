@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from prohibit_jax.bundle.card import Trunk
 from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.models.network import Network
-from prohibit_jax.score.scorer import Scorer, load_scorer
+from prohibit_jax.score.engine import Compiler
+from prohibit_jax.score.scorer import Scorer, load_scorer, scorer_of
 from prohibit_jax.types import InputError
 from tests.bundle.twin import TWIN, card, photos, trunk, variables
 from tests.score.checks import PARITY, compiles, reference
@@ -53,6 +56,28 @@ def test_columns_keep_their_order(store: Store, loaded: Scorer, images: dict[int
         frozen = store.read_trunk(one.card.trunk.sha256) if one.card.trunk else {}
         expected = reference(one.card, {**frozen, **one.variables}, images[one.card.preprocessing.size])
         assert np.abs(logits[:, column] - expected).max() <= PARITY * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("compiler", get_args(Compiler)[1:])
+@pytest.mark.parametrize("through", ["stem", "s4", "top"])
+def test_a_trunk_may_end_at_any_stage(tmp_path: Path, through: str, compiler: Compiler) -> None:
+    if compiler == "openvino":
+        pytest.importorskip("openvino", reason="the extra cpu is not installed")
+    store = Store(tmp_path)
+    on_trunk = Trunk(store.publish_trunk(trunk(1, through)), through)
+    network = Network(TWIN).split(through)[1]
+    refs = [store.publish_head(card(name, on_trunk), variables(network, seed)) for seed, name in enumerate("abc")]
+    heads = [store.read_head(ref) for ref in refs]
+    frozen = {on_trunk.sha256: store.read_trunk(on_trunk.sha256)}
+    scorer = scorer_of(heads, frozen, (4,), compiler=compiler)
+    logits = scorer.logits(photos(4))
+    for column, head in enumerate(heads):
+        expected = reference(head.card, {**frozen[on_trunk.sha256], **head.variables}, photos(4))
+        assert np.abs(logits[:, column] - expected).max() <= PARITY * np.abs(expected).max()
+    another = replace(heads[1], variables=variables(network, 9))
+    after = scorer.replace(another).logits(photos(4))
+    np.testing.assert_array_equal(after[:, ::2], logits[:, ::2])
+    assert (after[:, 1] != logits[:, 1]).all()
 
 
 def test_several_sizes_want_a_mapping(loaded: Scorer) -> None:
