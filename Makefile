@@ -8,7 +8,7 @@ CODE := $(sort $(patsubst %/,%,$(dir $(wildcard prohibit_jax/*.py launch/*.py se
 # The jax line follows from Python's version (pyproject.toml says how); so does the set of pinned versions.
 PINS = constraints/$$($(BIN)/python -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.13")').txt
 
-.PHONY: install demo test lint format notebooks pins clean
+.PHONY: install demo test lint format notebooks reproduction pins clean
 
 install: .venv/installed
 
@@ -46,6 +46,10 @@ format: .venv/installed
 # Runs them and keeps what they show; a test compares what is kept with the cells.
 notebooks: .venv/installed
 	$(BIN)/python notebooks/execute.py
+
+# Measures the published claims again, hours of it, and writes docs/reproduction.md: make reproduction DATA=folder:PHOTOS
+reproduction: .venv/installed
+	$(BIN)/python -m bench.reproduction --data $(DATA) --store reproduction
 
 # The newest versions that pyproject.toml allows, for the Python that .venv has.
 pins: .venv/installed
