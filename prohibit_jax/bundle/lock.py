@@ -81,9 +81,7 @@ def make_bundle(store: Store, name: str, refs: Sequence[HeadRef | str] | None = 
     trunk, or named like a column of the score table. The former file, if any, is kept in the history.
     """
     check_name(name, "bundle")
-    if refs is None:
-        refs = [name for name in store.classes() if not store.read_card(name).classes]
-    resolved = [store.resolve(ref) for ref in refs]
+    resolved = [store.resolve(ref) for ref in (servable(store) if refs is None else refs)]
     if not resolved:
         raise InputError(f"bundle {name}: no heads; train a class first (launch train), store {store.root}")
     pins = []
@@ -102,6 +100,11 @@ def make_bundle(store: Store, name: str, refs: Sequence[HeadRef | str] | None = 
     return bundle
 
 
+def servable(store: Store) -> list[str]:
+    """Every class that a bundle can hold, sorted: all but those whose latest version is a network of several."""
+    return [name for name in store.classes() if not store.read_card(name).classes]
+
+
 def read_bundle(store: Store, name: str) -> Bundle:
     """The bundle of that name. Raises InputError in one line if it is missing or any field of it is wrong."""
     path = store.bundles / f"{check_name(name, 'bundle')}.json"
@@ -109,6 +112,15 @@ def read_bundle(store: Store, name: str) -> Bundle:
         have = ", ".join(sorted(p.stem for p in store.bundles.glob("*.json"))) if store.bundles.is_dir() else ""
         raise InputError(f"{path}: no such bundle (there is {have or 'none'}); make it with launch bundle --out {name}")
     return _parse(name, read_file(path, LOCK_LIMIT), str(path))
+
+
+def only_bundle(store: Store) -> str:
+    """The name of the store's one bundle. Raises InputError where there is none, or a choice."""
+    names: list[str] = sorted(path.stem for path in store.bundles.glob("*.json")) if store.bundles.is_dir() else []
+    if len(names) != 1:
+        have = f"one of {', '.join(names)}" if names else f"{store.bundles} has none; make it with launch bundle"
+        raise InputError(f"--bundle: name the bundle, {have}")
+    return names[0]
 
 
 def _parse(name: str, text: bytes, source: str) -> Bundle:

@@ -1,0 +1,67 @@
+"""Whether heads keep a bundle's time, by what `launch plan` measured; nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prohibit_jax.bundle.card import Card
+from prohibit_jax.bundle.lock import Bundle, make_bundle, servable
+from prohibit_jax.bundle.store import Store
+from prohibit_jax.plan.predict import latency, missing, parts_of
+from prohibit_jax.plan.record import read_plan
+from prohibit_jax.types import HeadRef, InputError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a plan says of heads that are to serve."""
+
+    predicted_ms: float | None
+    """None where the plan knows no figure for one of them."""
+    budget_ms: float
+    batch: int
+    device: str
+    planned: str  # ISO 8601
+    fits: bool  # true where nothing is known
+    line: str  # for people
+
+
+def check_budget(store: Store, name: str, cards: Sequence[Card]) -> Verdict | None:
+    """Compares what these heads would take in the bundle `name` with its budget; None where it was never planned.
+
+    Raises InputError if the plan is damaged.
+    """
+    plan = read_plan(store, name)
+    if plan is None:
+        return None
+    parts, costs = parts_of(cards), plan.costs
+    unknown, again = missing(costs, parts), f"run launch plan --bundle {name} --budget-ms {plan.budget_ms:g} again"
+    where = f"{plan.batch} photos on {plan.device}, planned {plan.planned[:10]}"
+    if unknown:
+        ms, fits = None, True
+        line = f"bundle {name}: its plan has no figure for {unknown[0]} ({where}); {again}"
+    else:
+        ms = latency(costs, parts)
+        fits = ms <= plan.budget_ms
+        line = f"bundle {name}: {ms:.0f} ms predicted, {plan.budget_ms:g} ms is its budget ({where})"
+    return Verdict(ms, plan.budget_ms, plan.batch, plan.device, plan.planned, fits, line)
+
+
+def make_planned_bundle(
+    store: Store, name: str, refs: Sequence[HeadRef | str] | None = None, *, over_budget: bool = False
+) -> tuple[Bundle, Verdict | None]:
+    """`make_bundle`, and what the bundle's plan says of it; what breaks the budget is refused unless `over_budget`.
+
+    Raises InputError as `make_bundle` does, where the budget is broken, and if the plan is damaged.
+    """
+    plan = read_plan(store, name)
+    if plan is None:
+        return make_bundle(store, name, refs), None
+    resolved = [store.resolve(ref) for ref in (servable(store) if refs is None else refs)]
+    cards = [store.read_card(ref) for ref in resolved]
+    verdict = check_budget(store, name, cards) if cards else None
+    if verdict and not verdict.fits and not over_budget:
+        ways = f"take heads out, share trunks or merge (launch plan --bundle {name}), or give --over-budget"
+        raise InputError(f"{verdict.line}: {ways}")
+    return make_bundle(store, name, resolved), verdict
