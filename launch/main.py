@@ -6,7 +6,27 @@ import sys
 
 import typer
 
-from launch import bench, bundle, demo, evaluate, label, labels, loop, query, score, serve, simulate, train, weights
+from launch import (
+    bench,
+    bundle,
+    compare,
+    demo,
+    evaluate,
+    label,
+    labels,
+    loop,
+    merge,
+    plan,
+    promote,
+    query,
+    releases,
+    rollback,
+    score,
+    serve,
+    simulate,
+    train,
+    weights,
+)
 from prohibit_jax.types import InputError
 
 STOPPED = 130  # what Typer makes of Ctrl-C
@@ -22,12 +42,18 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("bundle")(bundle.bundle)
+app.command("compare")(compare.compare)
+app.command("merge")(merge.merge)
 app.command("score")(score.score)
 app.command("query")(query.query)
 app.command("label")(label.label)
 app.command("simulate")(simulate.simulate)
 app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
+app.command("plan")(plan.plan)
+app.command("promote")(promote.promote)
+app.command("rollback")(rollback.rollback)
+app.command("releases")(releases.releases)
 app.add_typer(labels.app, name="labels")
 app.add_typer(loop.app, name="loop")
 app.add_typer(weights.app, name="weights")

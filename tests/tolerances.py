@@ -72,3 +72,6 @@ FOLDED_FIT = 2e-2
 
 CLASSIFIER = 2e-2
 """Logits of the same convex problem from another solver, or with photos padded otherwise: where each stops."""
+
+RIDGE = 1e-4
+"""A classifier fitted on sums over parts, in float64, against the one of all photos at once, in float32."""

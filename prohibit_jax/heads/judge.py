@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from prohibit_jax.bundle.store import Store, open_store
+from prohibit_jax.bundle.store import Head, Store, open_store
 from prohibit_jax.config import Config, parse_config
 from prohibit_jax.data.dataset import Dataset, load_dataset, require_all
 from prohibit_jax.data.loader import decoded
@@ -61,11 +61,10 @@ def evaluate_head(
     held_out = held_out_of(head.card)
     if held_out is not None and side != "all":
         _check_side(head.ref, held_out, side)
-    saved = dict(head.card.config)
-    config: Config = parse_config({**saved, "data": {**saved.get("data", {}), "source": source}}, f"card of {head.ref}")
+    config = config_on(head, source)
     dataset = load_dataset(config, store.cache, every_label=False, progress=progress("looking at photos"), warn=warn)
-    if held_out is not None and side != "all":
-        dataset = _kept(head.ref, dataset, held_out, source)
+    if side != "all":
+        dataset = own_sides(head, dataset, source)
     require_all(dataset, side)
     if side == "all" and dataset.summary()["fingerprint"] == head.card.data.get("fingerprint"):
         kept = "--side test judges it on those held out" if held_out is None or held_out else "none was held out"
@@ -93,6 +92,25 @@ def evaluate_head(
     return Judged(head.ref, metrics)
 
 
+def config_on(head: Head, source: str) -> Config:
+    """The config that the head was trained by, with these photos. Raises InputError where its card holds none."""
+    saved = dict(head.card.config)
+    return parse_config({**saved, "data": {**saved.get("data", {}), "source": source}}, f"card of {head.ref}")
+
+
+def own_sides(head: Head, dataset: Dataset, source: str) -> Dataset:
+    """The same with the sides that the head's training had: of one from labels and embeddings, its test side is the
+    photos that its card names, and it has no other. Raises InputError where none of them is there."""
+    held_out = held_out_of(head.card)
+    if held_out is None:
+        return dataset
+    _check_side(head.ref, held_out, "test")
+    kept = among(dataset.index.sha256, held_out)
+    if not kept.any():
+        raise InputError(f"{source}: it has none of the photos that the training of {head.ref} held out")
+    return replace(dataset, sides=np.where(kept, "test", ""))
+
+
 def _check_side(ref: HeadRef, held_out: frozenset[str], side: str) -> None:
     if side != "test":
         raise InputError(f"side {side!r}: {ref} was made from labels and embeddings; use test or all")
@@ -101,11 +119,3 @@ def _check_side(ref: HeadRef, held_out: frozenset[str], side: str) -> None:
             f"head {ref}: its training held nothing out, for lack of {LEAST} photos of the class and {LEAST} others to "
             "test with; judge it on other photos"
         )
-
-
-def _kept(ref: HeadRef, dataset: Dataset, held_out: frozenset[str], source: str) -> Dataset:
-    """The same with those photos as its test side that the head's training held out, and no other side."""
-    kept = among(dataset.index.sha256, held_out)
-    if not kept.any():
-        raise InputError(f"{source}: it has none of the photos that the training of {ref} held out")
-    return replace(dataset, sides=np.where(kept, "test", ""))

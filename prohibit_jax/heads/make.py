@@ -105,7 +105,7 @@ def train_head(
         for side in ("validation", "test")
     }
     labels = {side: dataset.labels[dataset.rows(side)] for side in logits}
-    verdict = _judge_several(config, labels, logits) if config.class_.classes else _judge(config, labels, logits)
+    verdict = _judge_several(config, labels, logits) if config.class_.classes else verdict_of(config, labels, logits)
     card = Card(
         name=config.class_.name,
         arch=beginning.network.arch,
@@ -174,8 +174,8 @@ def _fit(config: Config, run: epath.Path, dataset: Dataset, beginning: Beginning
     )
 
 
-def _judge(config: Config, labels: Mapping[str, np.ndarray], logits: Mapping[str, np.ndarray]) -> Verdict:
-    """Of a binary network by its logits [n, 1]."""
+def verdict_of(config: Config, labels: Mapping[str, np.ndarray], logits: Mapping[str, np.ndarray]) -> Verdict:
+    """Of a binary network by its logits [n, 1] of validation and test photos, and their labels [n], by side."""
     (validation, test), seed = (logits[side][:, 0] for side in ("validation", "test")), config.train.seed
     settings = thresholds.Settings(**config.evaluate.model_dump())
     scale = calibration.fit(labels["validation"], validation, settings.calibration)

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "goldens"
 COMMANDS = (
     *("demo", "train", "evaluate", "bundle", "score", "query", "label", "loop next", "loop status", "simulate"),
+    *("plan", "merge", "compare", "promote", "rollback", "releases"),
     *("labels import", "labels export", "labels list", "labels pull", "weights import"),
 )
 

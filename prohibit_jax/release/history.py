@@ -1,0 +1,251 @@
+"""Who released which head, when and why; and what served before.
+
+Every change of a bundle by `launch promote` and `launch rollback` is an entry, `releases/NAME/<n>.json`, n from 1, of
+schema 1 with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the entries
+are several files, of which a killed process may leave some. So `pending.json` is written first, then the lock file,
+then the entries: what is pending has come to pass if the lock file is the one that it names, else it never did.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from etils import epath
+
+from prohibit_jax.bundle.card import SCHEMA, check_schema, parse_json, read_record
+from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, make_bundle, read_bundle
+from prohibit_jax.bundle.store import Store
+from prohibit_jax.files import hold, is_local, publish_file, read_file
+from prohibit_jax.types import HeadRef, InputError, check_name
+
+LIMIT = 2**20  # bytes of an entry, or of those of one change
+PENDING = "pending.json"
+NAMES = {"class": "name", "from": "old", "to": "new"}
+"""What files call the fields that Python, or clarity, wants otherwise."""
+
+PATIENCE = 60.0
+"""Seconds to wait for another process's change, which takes as long as it takes to read the heads of a bundle."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What was demanded of a new version, and what was found."""
+
+    gate: str
+    passed: bool
+    found: str
+    demanded: str
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The release of one class; those of one change have one `bundle_sha256`."""
+
+    action: Literal["promote", "rollback"]
+    bundle: str
+    name: str
+    old: str | None  # as weapon@3; None: the class was not in the bundle
+    new: str | None  # None: it was taken out
+    who: str
+    when: str  # ISO 8601, UTC
+    why: str
+    gates: tuple[Gate, ...] = ()
+    bundle_sha256: str = ""  # of the lock file that came of it
+    number: int = 0
+
+    @property
+    def overridden(self) -> tuple[str, ...]:
+        """The gates that it did not pass."""
+        return tuple(gate.gate for gate in self.gates if not gate.passed)
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content; the file's name is the number."""
+        content = asdict(self)
+        del content["number"]
+        files = {ours: theirs for theirs, ours in NAMES.items()}
+        return {"schema": SCHEMA, **{files.get(key, key): value for key, value in content.items()}}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any], number: int, source: str) -> Entry:
+        """Raises InputError that names `source` and the field."""
+        check_schema(content, source)
+        fields = {NAMES.get(key, key): value for key, value in content.items() if key != "schema"}
+        return read_record(cls, {**fields, "number": number}, source)
+
+
+class History:
+    """The releases of a bundle."""
+
+    def __init__(self, store: Store, bundle: str) -> None:
+        self.store = store
+        self.bundle = check_name(bundle, "bundle")
+        self.folder = store.root / "releases" / bundle
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every release, oldest first, even one whose process was killed between the lock file and the entry."""
+        numbered = {number: self._read(number) for number in _numbers(self.folder)}
+        return tuple((numbered | {entry.number: entry for entry in self._come()}).values())
+
+    def before(self, pin: Pin) -> Pin | None:
+        """What served in the class's place before its latest release, of which `pin` came; None: nothing, it was added.
+
+        Where no release made it serve, as in a bundle of `launch bundle`: the newest former lock file with another
+        version knows, of those versions that no rollback has left behind. Raises InputError where there is none.
+        """
+        name, now = pin.ref.name, str(pin.ref)
+        releases = [entry for entry in self.entries() if entry.name == name]
+        promoted: list[Entry] = []
+        for entry in releases:
+            if entry.action == "promote":
+                promoted.append(entry)
+            elif promoted and promoted[-1].new == entry.old:
+                promoted.pop()
+        if promoted and promoted[-1].new == now:
+            old = promoted[-1].old
+            return None if old is None else self._pin(HeadRef.parse(old))
+        left = {now}
+        for entry in reversed(releases):
+            if entry.action == "rollback" and entry.new == now and entry.old is not None:
+                left.add(now := entry.old)
+        for former in self._formers(name):
+            if str(former.ref) not in left:
+                return former
+        raise InputError(f"class {name}: nothing is known to have served before {pin.ref} in bundle {self.bundle}")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps everyone else from a release meanwhile, and waits for one that is in hand.
+
+        Raises InputError if that takes longer than `PATIENCE` seconds.
+        """
+        if not is_local(self.folder):  # an object store has no locks
+            yield
+            return
+        folder = Path(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _wait(handle, folder, f"bundle {self.bundle}: another release is in hand; wait for it")
+            yield
+        finally:
+            os.close(handle)
+
+    def release(self, pins: Sequence[Pin], drafts: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Writes the lock file with these pins, and the entries with their numbers and its hash; call it while locked.
+
+        Raises InputError, with nothing changed, where a head is not, to the byte, what its pin says.
+        """
+        self._settle()
+        heads = (self.store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256) for pin in pins)
+        bundle = Bundle(self.bundle, tuple(map(Pin.of, heads)))
+        check_bundle(bundle, f"bundle {self.bundle}")
+        first = max(_numbers(self.folder), default=0) + 1
+        numbered = enumerate(drafts, first)
+        entries = tuple(replace(draft, number=n, bundle_sha256=bundle.sha256) for n, draft in numbered)
+        pending = {"schema": SCHEMA, "first": first, "entries": [entry.to_json() for entry in entries]}
+        publish_file(self.folder / PENDING, _text(pending))
+        make_bundle(self.store, self.bundle, [pin.ref for pin in bundle.pins])
+        self._settle()
+        return entries
+
+    def _settle(self) -> None:
+        """Publishes what is pending if it has come to pass, and forgets it."""
+        for entry in self._come():
+            with suppress(FileExistsError):  # the process was killed between two entries
+                publish_file(self.folder / f"{entry.number}.json", _text(entry.to_json()), overwrite=False)
+        (self.folder / PENDING).unlink(missing_ok=True)
+
+    def _come(self) -> tuple[Entry, ...]:
+        """What is pending, if it has come to pass."""
+        path = self.folder / PENDING
+        if not path.exists():
+            return ()
+        content = parse_json(read_file(path, LIMIT), str(path))
+        check_schema(content, str(path))
+        drafts, first = content.get("entries"), content.get("first")
+        if (
+            not isinstance(drafts, list)
+            or not all(isinstance(draft, dict) for draft in drafts)
+            or type(first) is not int
+        ):
+            raise InputError(f"{path}: damaged; remove it")
+        entries = tuple(Entry.from_json(each, n, str(path)) for n, each in enumerate(drafts, first))
+        lock = read_bundle(self.store, self.bundle).sha256
+        return entries if all(entry.bundle_sha256 == lock for entry in entries) else ()
+
+    def _read(self, number: int) -> Entry:
+        path = self.folder / f"{number}.json"
+        return Entry.from_json(parse_json(read_file(path, LIMIT), str(path)), number, str(path))
+
+    def _pin(self, ref: HeadRef) -> Pin:
+        """As a former lock file pinned it; where none is left, as it lies in the store."""
+        pins = (pin for pin in self._formers(ref.name) if pin.ref == ref)
+        return next(pins, None) or Pin.of(self.store.read_head(ref))
+
+    def _formers(self, name: str) -> Iterator[Pin]:
+        """The class's pin in the former lock files that have one, newest first."""
+        kept = copy(self.store)
+        kept.bundles = self.store.bundles / "history" / self.bundle  # they are bundles too, 1, 2, …
+        for number in reversed(_numbers(kept.bundles)):
+            yield from (pin for pin in read_bundle(kept, str(number)).pins if pin.ref.name == name)
+
+
+def with_pin(bundle: Bundle, name: str, pin: Pin | None) -> tuple[Pin, ...]:
+    """The bundle's pins with this one in the class's place, or last; None takes the class out."""
+    pins = {old.ref.name: old for old in bundle.pins} | ({name: pin} if pin else {})
+    return tuple(kept for each, kept in pins.items() if pin or each != name)
+
+
+def author(who: str) -> str:
+    """`who`, or the user's login name. Raises InputError where there is neither."""
+    try:
+        who = who.strip() or getpass.getuser()
+    except (KeyError, OSError):  # a user number without a name
+        raise InputError("--by: name who does it, for the history") from None
+    return _line(who)
+
+
+def reason(why: str) -> str:
+    """`why` in one line. Raises InputError where it says nothing."""
+    if not why.strip():
+        raise InputError("--why: say in a few words why, for the history")
+    return _line(why)
+
+
+def now() -> str:
+    """ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _numbers(folder: epath.Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()) if folder.is_dir() else []
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _wait(handle: int, folder: Path, refusal: str) -> None:
+    begun = time.monotonic()
+    while True:
+        try:
+            return hold(handle, folder, refusal)
+        except InputError:
+            if time.monotonic() - begun > PATIENCE:
+                raise
+        time.sleep(0.1)
