@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,10 +55,12 @@ def merge(
     """
     from prohibit_jax.config import load_settings
     from prohibit_jax.heads.merge import MergeConfig, merge_heads
+    from prohibit_jax.release.merging import merge_into
     from prohibit_jax.types import HeadRef
 
+    run = partial(merge_into, bundle) if bundle else merge_heads
     with bar() as line:
-        merged = merge_heads(
+        merged = run(
             [HeadRef.parse(text.strip()) for text in classes.split(",")],
             pool,
             store,
@@ -67,7 +70,6 @@ def merge(
             size=size,
             max_loss=max_loss,
             partly=partly,
-            bundle=bundle,
             progress=line,
             warn=remark,
         )

@@ -16,7 +16,6 @@ import numpy as np
 from etils import epath
 
 from prohibit_jax.bundle.card import Card, Trunk, library_versions
-from prohibit_jax.bundle.lock import make_bundle, read_bundle
 from prohibit_jax.bundle.store import Head, Store, open_store
 from prohibit_jax.config import Config, DataConfig, Section, parse_config
 from prohibit_jax.data.dataset import Dataset, labelled, load_dataset, require_all
@@ -132,7 +131,6 @@ def merge_heads(
     size: int = 0,
     max_loss: float = 0.01,
     partly: bool = False,
-    bundle: str = "",
     progress: Line = silent,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Merged:
@@ -151,7 +149,6 @@ def merge_heads(
         size: edge of its input, pixels; by default the heads' own.
         max_loss: in average precision, that a class is accepted with.
         partly: publish the classes that are accepted where others are not; at least two.
-        bundle: one that then serves the merged versions in place of whatever versions it has of these classes.
         progress: opens a progress bar.
         warn: told in one line what was left out.
 
@@ -163,8 +160,6 @@ def merge_heads(
     """
     store = open_store(store)
     heads = _heads(refs, store)
-    if bundle:
-        _check_served(heads, bundle, store, warn)
     model = _model(heads, weights, size, store)
     beginning = begin(_config(heads[0], config_on(heads[0], ""), model), store)
     teachers = _teachers(heads, store, data, model, progress, warn)
@@ -198,9 +193,6 @@ def merge_heads(
         classes = [
             _published(one, card, draft, sha256, store) for (one, card), draft in zip(judged, drafts, strict=True)
         ]
-    if sha256 and bundle:
-        new = {one.new.name: one.new for one in classes if one.new}
-        make_bundle(store, bundle, [new.get(pin.ref.name, pin.ref) for pin in read_bundle(store, bundle).pins])
     kept = [draft if one else head for one, draft, head in zip(accepted, drafts, heads, strict=True)]
     return Merged(
         tuple(classes),
@@ -223,17 +215,6 @@ def _heads(refs: Sequence[HeadRef | str], store: Store) -> list[Head]:
         if head.card.classes:
             raise InputError(f"head {head.ref}: one network of several classes already; merge heads of one class each")
     return heads
-
-
-def _check_served(heads: Sequence[Head], bundle: str, store: Store, warn: Callable[[str], None]) -> None:
-    serves = {pin.ref.name: pin.ref for pin in read_bundle(store, bundle).pins}
-    for head in heads:
-        if head.ref.name not in serves:
-            raise InputError(
-                f"--bundle {bundle}: it has no class {head.ref.name}; add it with launch bundle, or leave out"
-            )
-        if serves[head.ref.name] != head.ref:
-            warn(f"bundle {bundle} serves {serves[head.ref.name]}; what is merged, and compared with, is {head.ref}")
 
 
 def _model(heads: Sequence[Head], weights: str, size: int, store: Store) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Who released which head, when and why; and what served before.
 
-Every change of a bundle by `launch promote` and `launch rollback` is an entry, `releases/NAME/<n>.json`, n from 1, of
-schema 1 with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the entries
-are several files, of which a killed process may leave some. So `pending.json` is written first, then the lock file,
-then the entries: what is pending has come to pass if the lock file is the one that it names, else it never did.
+Every change of a bundle by `launch promote`, `launch merge` and `launch rollback` is an entry, `releases/NAME/<n>.json`,
+n from 1, of schema 1 with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and
+the entries are several files, of which a killed process may leave some. So `pending.json` is written first, then the
+lock file, then the entries: what is pending has come to pass if the lock file is the one that it names, else it never
+did.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Gate:
 class Entry:
     """The release of one class; those of one change have one `bundle_sha256`."""
 
-    action: Literal["promote", "rollback"]
+    action: Literal["promote", "merge", "rollback"]
     bundle: str
     name: str
     old: str | None  # as weapon@3; None: the class was not in the bundle
@@ -107,7 +108,7 @@ class History:
         releases = [entry for entry in self.entries() if entry.name == name]
         promoted: list[Entry] = []
         for entry in releases:
-            if entry.action == "promote":
+            if entry.action != "rollback":
                 promoted.append(entry)
             elif promoted and promoted[-1].new == entry.old:
                 promoted.pop()

@@ -49,7 +49,9 @@ def before(store: Store) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def merged(trained: Trained, store: Store, before: np.ndarray) -> Merged:
-    return merging(trained, store, bundle="prod")
+    found = merging(trained, store)
+    make_bundle(store, "prod")
+    return found
 
 
 def test_each_class_gets_its_next_version_on_one_trunk(trained: Trained, store: Store, merged: Merged) -> None:
@@ -166,12 +168,12 @@ def test_nothing_is_published_where_a_class_loses(
 
 def test_partly_publishes_those_that_hold(trained: Trained, tmp_path: Path, merged: Merged, too_much: float) -> None:
     store = trained.copy(tmp_path)
-    make_bundle(store, "prod")
-    found = merging(trained, store, max_loss=too_much, partly=True, bundle="prod")
+    found = merging(trained, store, max_loss=too_much, partly=True)
     assert found.trunk == merged.trunk
     versions = {one.old.name: 2 if one.accepted else 1 for one in found.classes}
     assert sorted(versions.values()) == [1, 2, 2]
     assert [bool(one.new) for one in found.classes] == [one.accepted for one in found.classes]
+    make_bundle(store, "prod")
     pins = [pin.ref for pin in read_bundle(store, "prod").pins]
     assert pins == [HeadRef(name, versions[name]) for name in sorted(CLASSES)]
     assert load_scorer("prod", store, (5,)).logits(photos(5)).shape == (5, 3)
@@ -191,7 +193,6 @@ def test_partly_publishes_those_that_hold(trained: Trained, tmp_path: Path, merg
         (["cash", "cup"], {"weights": "none"}, r"^weights 'none': "),
         (["cash", "cup"], {"weights": "last"}, r"^--weights last: "),
         (["cash", "cup"], {"size": 8}, r"^merging cash@1: model\.size: "),
-        (["cash", "cup"], {"bundle": "prod"}, r"prod\.json: no such bundle"),
         (["cash", "cup"], {"data": "folder:none"}, r"^folder 'none': no such folder"),
         (["cash", "cup"], {"pool": "folder:none"}, r"^folder 'none': no such folder"),
     ],
@@ -208,13 +209,6 @@ def test_a_pool_of_which_nothing_is_left(trained: Trained, tmp_path: Path) -> No
     few = write_photos(tmp_path, 2, first=700, broken=False)
     with pytest.raises(InputError, match=r"^--pool .*: 6 photos are left of 6 .* give at least 16$"):
         merge_heads(["cash", "cup"], few, trained.store, FAST)
-
-
-def test_a_bundle_without_the_class_or_with_another_version(trained: Trained, tmp_path: Path) -> None:
-    store = trained.copy(tmp_path)
-    make_bundle(store, "prod", ["cash"])
-    with pytest.raises(InputError, match=r"^--bundle prod: it has no class cup"):
-        merge_heads(["cash", "cup"], trained.source, store, FAST, bundle="prod")
 
 
 def test_a_network_of_several_classes(trained: Trained, tmp_path: Path) -> None:
