@@ -58,16 +58,14 @@ def _check_served(refs: Sequence[HeadRef], bundle: Bundle, warn: Callable[[str],
 
 
 def _release(bundle: str, done: Sequence[MergedClass], store: Store) -> None:
-    history = History(store, bundle)
+    history, who = History(store, bundle), author("")
+    why = f"merged: {', '.join(str(one.new) for one in done)}"
     with history.locked():
         left, drafts = read_bundle(store, bundle), []
         for one in done:
             assert one.new is not None
             old = next((str(pin.ref) for pin in left.pins if pin.ref.name == one.new.name), None)
-            why = f"merged: {', '.join(each.new.name for each in done if each.new)}"
-            drafts.append(
-                Entry("merge", bundle, one.new.name, old, str(one.new), author(""), now(), why, (_gate(one),))
-            )
+            drafts.append(Entry("merge", bundle, one.new.name, old, str(one.new), who, now(), why, (_gate(one),)))
             left = Bundle(bundle, with_pin(left, one.new.name, Pin.of(store.read_head(one.new))))
         verdict = check_budget(store, bundle, [store.read_card(pin.ref) for pin in left.pins])
         if verdict and not verdict.fits:

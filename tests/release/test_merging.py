@@ -55,7 +55,7 @@ def test_a_merge_is_a_release_and_is_rolled_back_class_by_class(trained: Trained
 def test_a_budget_that_would_break(trained: Trained, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = Verdict(300.0, 200.0, 5, "a processor", "2026-01-01", False, "bundle prod: 300 ms predicted")
     monkeypatch.setattr(merging, "check_budget", lambda *_: verdict)
-    with pytest.raises(InputError, match="^bundle prod: 300 ms predicted; .* --heads weapon@1,cup@2,cash@2 serves"):
+    with pytest.raises(InputError, match=r"^bundle prod: 300 ms predicted; .* --heads weapon@1,cup@2,cash@2 serves"):
         merged(trained, store)
     assert serving(store) == ["weapon@1", "cup@1", "cash@1"]
     assert store.versions("cup") == (1, 2)
