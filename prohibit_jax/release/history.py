@@ -1,10 +1,9 @@
 """Who released which head, when and why; and what served before.
 
-Every change of a bundle by `launch promote`, `launch merge` and `launch rollback` is an entry, a file
-`releases/NAME/<n>.json`, n from 1, of schema 1 with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and
-the entries are several files, of which a killed process may leave some. So `pending.json` is written first, then the
-lock file, then the entries: what is pending has come to pass if the lock file is the one that it names, else it never
-did.
+Every change of a bundle by `launch promote`, `launch merge` and `launch rollback` is an entry: `releases/NAME/<n>.json`,
+n from 1, schema 1, all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the
+entries are several files, of which a killed process may leave some. So `pending.json` is written first, then the lock
+file, then the entries: what is pending has come to pass if the lock file is the one that it names, else it never did.
 """
 
 from __future__ import annotations
