@@ -30,6 +30,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from launch.console import bar
 from prohibit_jax.bundle.card import Card, library_versions
@@ -41,6 +42,7 @@ from prohibit_jax.data.sources import open_source
 from prohibit_jax.data.splits import clusters
 from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.evaluate.metrics import average_precision
+from prohibit_jax.files import publish_file
 from prohibit_jax.models.network import Network
 from prohibit_jax.score.embed import CLASSIFIER, load_embedder
 from prohibit_jax.score.scorer import scorer_of
@@ -111,12 +113,12 @@ def main() -> None:
                 advance(seed * len(names) + done, arguments.seeds * len(names), f"seed {seed}: {name}")
                 if name not in found:
                     found[name] = one_class(photos, name, seed, step, arguments.store)
-                    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+                    publish_file(epath.Path(arguments.out), (json.dumps(results, indent=1) + "\n").encode())
             for kind, merging in (("merged", names), ("merged_10", names[:: max(1, len(names) // TEN)][:TEN])):
                 if kind not in found[merging[0]]:
                     for name, value in merged(photos, merging, seed, arguments.store).items():
                         found[name][kind] = value
-                    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+                    publish_file(epath.Path(arguments.out), (json.dumps(results, indent=1) + "\n").encode())
     print_table(results)
 
 

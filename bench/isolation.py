@@ -78,8 +78,9 @@ def measured(arguments: argparse.Namespace, store: Store, folder: Path, line: Li
         heads = {pin.ref.name: str(pin.ref) for pin in pins}
         return State(heads, {name: _files(store, ref) for name, ref in heads.items()}, open_scores(out))
 
-    for name in CLASSES if not store.classes() else ():
-        train(name, seed=0)
+    for name in CLASSES:
+        if name not in store.classes():
+            train(name, seed=0)
     classes = [name for name in store.classes() if name != arguments.add]
     states = [state(classes)]
     train(arguments.again, seed=100)

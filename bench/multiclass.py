@@ -34,6 +34,7 @@ from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.evaluate.metrics import Floats, Interval, Labels, average_precision
 from prohibit_jax.evaluate.paired import Pair, pair
 from prohibit_jax.evaluate.several import mean_average_precision, probabilities
+from prohibit_jax.files import publish_file
 from prohibit_jax.images.augment import augment
 from prohibit_jax.models.efficientnet import B0
 from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
@@ -91,7 +92,7 @@ def main() -> None:
         if str(seed) not in results.setdefault("seeds", {}):
             results["seeds"][str(seed)] = one_seed(photos, seed, arguments.seconds, arguments.store)
             results["overall"] = overall(photos, sorted(map(int, results["seeds"])), arguments.store)
-            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+            publish_file(epath.Path(arguments.out), (json.dumps(results, indent=1) + "\n").encode())
     print_table(results)
 
 

@@ -50,7 +50,11 @@ def _has_seeds(found: Found) -> bool:
 
 
 def _has_classes(found: Found) -> bool:
-    return _has_seeds(found) and all(len(one) == len(found["classes"]) for one in found["seeds"].values())
+    return _has_seeds(found) and all(
+        all(name in one and "merged" in one[name] for name in found["classes"])
+        and any("merged_10" in row for row in one.values())
+        for one in found["seeds"].values()
+    )
 
 
 def _has_recipes(found: Found) -> bool:

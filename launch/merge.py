@@ -34,6 +34,7 @@ def merge(
     size: Annotated[
         int, typer.Option("--size", min=0, help="Edge of its input in pixels; by default the heads' own.")
     ] = 0,
+    photos: Annotated[int, typer.Option("--photos", min=1, help="Of the pool at most, evenly over it.")] = 20_000,
     max_loss: Annotated[
         float, typer.Option("--max-loss", min=0, max=1, help="Average precision that no class may lose more of.")
     ] = 0.01,
@@ -68,6 +69,7 @@ def merge(
             data=data,
             weights=weights,
             size=size,
+            photos=photos,
             max_loss=max_loss,
             partly=partly,
             progress=line,

@@ -15,17 +15,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from etils import epath
 
 from prohibit_jax.bundle.card import SCHEMA, SHA256, check_schema, parse_json
 from prohibit_jax.bundle.store import Head, Store
-from prohibit_jax.files import publish_file, read_file
+from prohibit_jax.files import hold, is_local, publish_file, read_file
 from prohibit_jax.types import RESERVED, HeadRef, InputError, check_name
 
 LOCK_LIMIT = 16 * 2**20  # bytes
+PATIENCE = 60.0  # seconds to wait for another process's change, which takes as long as reading its heads
 FIELDS = ("class", "version", "sha256", "card_sha256")
 
 
@@ -92,12 +97,44 @@ def make_bundle(store: Store, name: str, refs: Sequence[HeadRef | str] | None = 
         pins.append(Pin.of(head))
     bundle = Bundle(name, tuple(pins))
     check_bundle(bundle, f"bundle {name}")
+    write_bundle(store, bundle)
+    return bundle
+
+
+def write_bundle(store: Store, bundle: Bundle) -> None:
+    """Publishes a lock file whose heads were verified; the former file, if any, is kept in the history."""
+    name = bundle.name
     path, text = store.bundles / f"{name}.json", bundle.to_json().encode()
     former = read_file(path, LOCK_LIMIT) if path.exists() else None
     if former not in (None, text):
         _keep(store.bundles / "history" / name, former)
     publish_file(path, text)
-    return bundle
+
+
+@contextmanager
+def hold_bundle(store: Store, name: str) -> Iterator[None]:
+    """Keeps every other process from changing the bundle meanwhile, and waits for one that is at it.
+
+    Raises InputError if that takes longer than `PATIENCE` seconds. An object store has no locks, so none is held there.
+    """
+    folder = store.root / "releases" / check_name(name, "bundle")
+    if not is_local(folder):
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, begun = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), time.monotonic()
+    try:
+        while True:
+            try:
+                hold(handle, Path(folder), f"bundle {name}: another release is in hand; wait for it")
+                break
+            except InputError:
+                if time.monotonic() - begun > PATIENCE:
+                    raise
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
 
 
 def servable(store: Store) -> list[str]:

@@ -24,7 +24,7 @@ from prohibit_jax.data.label_source import KIND
 from prohibit_jax.data.labels import fingerprint
 from prohibit_jax.data.loader import decoded
 from prohibit_jax.data.sources import Item, Source, open_source
-from prohibit_jax.data.splits import clusters
+from prohibit_jax.data.splits import clusters, split
 from prohibit_jax.evaluate.metrics import average_precision
 from prohibit_jax.evaluate.paired import Pair, pair
 from prohibit_jax.heads.begin import LAST, Beginning, begin
@@ -129,6 +129,7 @@ def merge_heads(
     data: str = "",
     weights: str = "",
     size: int = 0,
+    photos: int = 20_000,
     max_loss: float = 0.01,
     partly: bool = False,
     progress: Line = silent,
@@ -136,7 +137,8 @@ def merge_heads(
 ) -> Merged:
     """Teaches one network what several heads say of a pool of photos, and publishes it where no class loses by it.
 
-    Photos on the validation or test side of any of the classes, and near-identical ones, teach nothing. Calibration and
+    Photos on the validation or test side of any of the classes, near-identical ones, and those of the pool that
+    would come on these sides with a label, teach nothing. Calibration and
     thresholds come from each class's validation photos, what it gains or loses from its test photos.
 
     Args:
@@ -147,6 +149,7 @@ def merge_heads(
         data: labelled photos that all classes are judged on; by default each class's own.
         weights: what the network starts from; by default the weights that all heads come from.
         size: edge of its input, pixels; by default the heads' own.
+        photos: of the pool at most, evenly over it.
         max_loss: in average precision, that a class is accepted with.
         partly: publish the classes that are accepted where others are not; at least two.
         progress: opens a progress bar.
@@ -160,6 +163,11 @@ def merge_heads(
     """
     store = open_store(store)
     heads = _heads(refs, store)
+    for head in heads:
+        if head.card.data.get("made") == "merged":
+            warn(
+                f"{head.ref} is merged already: what it loses comes on top of what it lost beside {head.card.data['from']}"
+            )
     model = _model(heads, weights, size, store)
     beginning = begin(_config(heads[0], config_on(heads[0], ""), model), store)
     teachers = _teachers(heads, store, data, model, progress, warn)
@@ -167,12 +175,12 @@ def merge_heads(
         max(teacher.dataset.limits.bytes for teacher in teachers),
         max(teacher.dataset.limits.pixels for teacher in teachers),
     )
-    photos, pool_sha256 = _pool(pool, teachers, limits, config.train, store, progress, warn)
+    taught_by, pool_sha256 = _pool(pool, teachers, limits, config.train, photos, store, progress, warn)
 
     trunks = read_trunks(store, [head.card for head in heads])
     asked = scorer_of(heads, trunks, (BATCH,))
-    (targets,) = _logits([asked], photos, progress("asking the heads"))
-    variables = _taught(beginning, photos, targets, teachers[0].config.data.workers, config.train, progress)
+    (targets,) = _logits([asked], taught_by, progress("asking the heads"))
+    variables = _taught(beginning, taught_by, targets, teachers[0].config.data.workers, config.train, progress)
     trunk = {name: variables[name] for name in shapes(beginning.network.split(THROUGH)[0])}
     made = {
         "made": "merged",
@@ -289,16 +297,22 @@ def _pool(
     teachers: Sequence[Teacher],
     limits: Limits,
     config: DistilConfig,
+    most: int,
     store: Store,
     progress: Line,
     warn: Callable[[str], None],
 ) -> tuple[Photos, str]:
     """The photos that teach, each content once and none like one that judges, and their fingerprint."""
-    source = open_source(pool)
+    whole = open_source(pool)
+    places = np.unique(np.linspace(0, len(whole.items) - 1, min(len(whole.items), most)).astype(int))
+    source = Photos(tuple((whole, int(row)) for row in places), limits)
     seen = index(source, store.cache, progress=progress("looking at the pool"), limits=limits)
     if broken := [f"{item.path}: {error}" for item, error in zip(source.items, seen.error, strict=True) if error]:
         warn(f"{len(broken)} of {len(seen.error)} photos of the pool cannot be used; the first: {broken[0]}")
     n = len(source.items)
+    # By its hash, a photo of the pool that gets its label later is on the side where it is now: on those it judges.
+    shares = {side: max(getattr(teacher.config.data, side) for teacher in teachers) for side in ("validation", "test")}
+    teaching = split(seen, source.items, **shares) == "train"
     parts, items = [(seen, np.arange(n))], list(source.items)
     for teacher in teachers:
         rows = np.concatenate([teacher.dataset.rows(side) for side in ("validation", "test")])
@@ -306,7 +320,7 @@ def _pool(
         items += [teacher.dataset.source.items[row] for row in rows]
     cluster = clusters(_joined(parts), items)
     _, first = np.unique(seen.sha256, return_index=True)
-    rows = np.sort(first[seen.usable[first] & ~np.isin(cluster[first], cluster[n:])])
+    rows = np.sort(first[seen.usable[first] & teaching[first] & ~np.isin(cluster[first], cluster[n:])])
     least = max(config.batch, 2 * len(teachers))
     if len(rows) < least:
         raise InputError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prohibit_jax.bundle.card import Card
-from prohibit_jax.bundle.lock import Bundle, make_bundle, servable
+from prohibit_jax.bundle.card import Card, library_versions
+from prohibit_jax.bundle.lock import Bundle, hold_bundle, make_bundle, servable
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.plan.predict import latency, missing, parts_of
 from prohibit_jax.plan.record import read_plan
@@ -18,19 +18,20 @@ class Verdict:
     """What a plan says of heads that are to serve."""
 
     predicted_ms: float | None
-    """None where the plan knows no figure for one of them."""
+    """None where the plan knows no figure for one of them; then `fits` is of the others alone."""
     budget_ms: float
     batch: int
     device: str
     planned: str  # ISO 8601
-    fits: bool  # true where nothing is known
+    fits: bool  # or at least no slower than what serves
     line: str  # for people
 
 
-def check_budget(store: Store, name: str, cards: Sequence[Card]) -> Verdict | None:
+def check_budget(store: Store, name: str, cards: Sequence[Card], serving: Sequence[Card] = ()) -> Verdict | None:
     """Compares what these heads would take in the bundle `name` with its budget; None where it was never planned.
 
-    Raises InputError if the plan is damaged.
+    A bundle that is over its budget already may change as long as it does not get slower than it is with the heads
+    that are `serving`. Raises InputError if the plan is damaged.
     """
     plan = read_plan(store, name)
     if plan is None:
@@ -38,12 +39,16 @@ def check_budget(store: Store, name: str, cards: Sequence[Card]) -> Verdict | No
     parts, costs = parts_of(cards), plan.costs
     unknown, again = missing(costs, parts), f"run launch plan --bundle {name} --budget-ms {plan.budget_ms:g} again"
     where = f"{plan.batch} photos on {plan.device}, planned {plan.planned[:10]}"
+    if changed := [library for library, number in library_versions().items() if plan.versions.get(library) != number]:
+        where += f", with another version of {', '.join(changed)}"
+    known = latency(costs, tuple(part for part in parts if part.form in costs))
+    now = parts_of(serving) if serving else ()
+    fits = known <= max(plan.budget_ms, 0.0 if not now or missing(costs, now) else latency(costs, now))
     if unknown:
-        ms, fits = None, True
+        ms = None
         line = f"bundle {name}: its plan has no figure for {unknown[0]} ({where}); {again}"
     else:
-        ms = latency(costs, parts)
-        fits = ms <= plan.budget_ms
+        ms = known
         line = f"bundle {name}: {ms:.0f} ms predicted, {plan.budget_ms:g} ms is its budget ({where})"
     return Verdict(ms, plan.budget_ms, plan.batch, plan.device, plan.planned, fits, line)
 
@@ -57,11 +62,13 @@ def make_planned_bundle(
     """
     plan = read_plan(store, name)
     if plan is None:
-        return make_bundle(store, name, refs), None
+        with hold_bundle(store, name):
+            return make_bundle(store, name, refs), None
     resolved = [store.resolve(ref) for ref in (servable(store) if refs is None else refs)]
     cards = [store.read_card(ref) for ref in resolved]
     verdict = check_budget(store, name, cards) if cards else None
     if verdict and not verdict.fits and not over_budget:
         ways = f"take heads out, share trunks or merge (launch plan --bundle {name}), or give --over-budget"
         raise InputError(f"{verdict.line}: {ways}")
-    return make_bundle(store, name, resolved), verdict
+    with hold_bundle(store, name):
+        return make_bundle(store, name, resolved), verdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 
 from prohibit_jax.bench.race import look
 from prohibit_jax.bundle.card import library_versions
@@ -24,7 +25,7 @@ from prohibit_jax.plan.predict import (
 from prohibit_jax.plan.recommend import recommend
 from prohibit_jax.plan.record import Past, Prediction, Record, read_plan, tally, write_plan
 from prohibit_jax.score.engine import Precision
-from prohibit_jax.types import Line, silent
+from prohibit_jax.types import InputError, Line, silent
 
 
 def make_plan(
@@ -47,6 +48,9 @@ def make_plan(
 
     Raises InputError if the bundle or its last plan cannot be read, or the device cannot be measured.
     """
+    for option, value in (("--budget-ms", budget_ms), ("--seconds", seconds)):
+        if not 0 < value < inf:
+            raise InputError(f"{option} {value}: give a number above 0")
     cards = [store.read_card(pin.ref) for pin in read_bundle(store, name).pins]
     former, parts, device = read_plan(store, name), parts_of(cards), look()
     forms = forms_to_measure(parts)

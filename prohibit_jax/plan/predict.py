@@ -116,7 +116,8 @@ def latency(costs: Costs, parts: Parts) -> float:
 def memory(costs: Costs, parts: Parts) -> float:
     """The most MB that a process takes which loads these heads and scores with them."""
     process = max(costs[part.form].fixed_mb for part in parts)
-    return process + sum(part.heads * costs[part.form].each_mb for part in parts)
+    trunks = sorted((4e-6 * numbers(trunk) for part in parts if (trunk := part.form.networks[0])), reverse=True)
+    return process + sum(trunks[1:]) + sum(part.heads * costs[part.form].each_mb for part in parts)
 
 
 def weights(parts: Parts) -> float:

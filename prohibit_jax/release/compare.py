@@ -135,7 +135,10 @@ def _classes(
                 each.scored(name, raw[places]) for each, raw in zip(sides, scores, strict=True) if name in each.classes
             ]
             heads = old.head(name), new.head(name)
-            found[name] = _class(name, heads, one, scored[0], scored[-1])
+            try:
+                found[name] = _class(name, heads, one, scored[0], scored[-1])
+            except InputError as error:
+                raise InputError(f"class {name}, {' and '.join(str(head.ref) for head in heads)}: {error}") from None
             if folder is not None:
                 changed_sheet(folder / f"changed_{name}.png", dataset, found[name].changed)
     return tuple(found[name] for name in shared)

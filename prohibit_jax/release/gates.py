@@ -23,14 +23,17 @@ from prohibit_jax.release.history import Gate
 from prohibit_jax.release.result import ClassComparison
 from prohibit_jax.score.bulk import Source, score_items
 from prohibit_jax.score.scorer import Scorer
-from prohibit_jax.types import HeadRef, InputError, Line, Scores, silent
+from prohibit_jax.types import HeadRef, InputError, Line, silent
 
 PHOTOS = 48
 """On which the other classes' scores are compared to the bit; evenly over the source."""
 
 
 def demands(card: Card) -> ReleaseConfig:
-    """Section [release] of the class's file, `configs/<class>.toml`, which a team edits; without one, of the card."""
+    """Section [release] of the class's file, `configs/<class>.toml`, which a team edits; without one, of the card.
+
+    That is the card of the version that serves: a new one does not choose its own gates.
+    """
     if (Path("configs") / f"{card.name}.toml").is_file():
         return load_config(card.name).release
     saved = {"class": {"name": card.name}, "release": card.config.get("release", {})}
@@ -58,7 +61,7 @@ def judge(
 
     Where they cannot be judged on these photos, as where the training held nothing out, both gates fail and say so.
     """
-    demanded = demands(head.card)
+    demanded = demands(head.card if old is None else store.read_card(old))
     try:
         if old is not None:
             return _beside(compare_heads(old, head.ref, source, store, progress=progress, warn=warn), demanded)
@@ -87,7 +90,7 @@ def fit(serving: Scorer, head: Head, photos: Source, store: Store) -> tuple[Gate
     """
     there = head.card.name in serving.classes
     candidate = serving.replace(head) if there else replace(serving, spare=0).add(head)  # with 0, no more is compiled
-    return _budget(candidate, store), _isolation(serving, candidate, head.card.name, photos)
+    return _budget(serving, candidate, store), _isolation(serving, candidate, head.card.name, photos)
 
 
 def _beside(compared: ClassComparison, demanded: ReleaseConfig) -> tuple[Gate, Gate]:
@@ -103,7 +106,9 @@ def _beside(compared: ClassComparison, demanded: ReleaseConfig) -> tuple[Gate, G
         "positives": compared.positives,
         "negatives": compared.negatives,
     }
-    kept = difference.low >= -demanded.average_precision_loss
+    if compared.positives < demanded.positives:
+        found += f"; only {compared.positives} photos of the class to judge by, {demanded.positives} are demanded"
+    kept = difference.low >= -demanded.average_precision_loss and compared.positives >= demanded.positives
     return _quality(kept, found, demanded, figures), _calibration(compared.calibration_error, demanded)
 
 
@@ -119,19 +124,24 @@ def _calibration(error: float | None, demanded: ReleaseConfig) -> Gate:
     )
 
 
-def _budget(candidate: Scorer, store: Store) -> Gate:
+def _budget(serving: Scorer, candidate: Scorer, store: Store) -> Gate:
     name = candidate.bundle.name
-    verdict = check_budget(store, name, candidate.cards)
+    verdict = check_budget(store, name, candidate.cards, serving.cards)
     if verdict is None:
         return Gate("budget", True, f"no plan of {name} (launch plan makes one)", "none", {})
-    return Gate("budget", verdict.fits, verdict.line, f"at most {verdict.budget_ms:g} ms", asdict(verdict))
+    passed = verdict.fits and verdict.predicted_ms is not None
+    return Gate("budget", passed, verdict.line, f"at most {verdict.budget_ms:g} ms", asdict(verdict))
 
 
 def _isolation(serving: Scorer, candidate: Scorer, name: str, photos: Source) -> Gate:
     others = [other for other in serving.classes if other != name]
     count = len(photos.items)
     rows = np.unique(np.linspace(0, count - 1, min(count, PHOTOS)).astype(int)).tolist()
-    before, after = (_scores(scorer, others, photos, rows) for scorer in (serving, candidate))
+    both = [_scores(scorer, others, photos, rows) for scorer in (serving, candidate)]
+    read = sorted(both[0].keys() & both[1].keys())
+    if not read:
+        raise InputError(f"data.source: none of {len(rows)} photos can be read, as {photos.items[rows[0]].path}")
+    before, after = (np.stack([scores[row] for row in read]) for scores in both)
     pins, pins_after = ([pin for pin in x.bundle.pins if pin.ref.name != name] for x in (serving, candidate))
     differ = int((before.view(np.uint32) != after.view(np.uint32)).sum())
     return Gate(
@@ -143,10 +153,8 @@ def _isolation(serving: Scorer, candidate: Scorer, name: str, photos: Source) ->
     )
 
 
-def _scores(scorer: Scorer, names: list[str], photos: Source, rows: list[int]) -> Scores:
-    """Of these classes, float32 [b, k], on those of the photos that can be read."""
+def _scores(scorer: Scorer, names: list[str], photos: Source, rows: list[int]) -> dict[int, np.ndarray]:
+    """Of these classes, float32 [k], on those of the photos that can be read."""
     columns = [scorer.classes.index(name) for name in names]
-    found = [record.scores[columns] for record in score_items(scorer, photos, rows) if record.scores is not None]
-    if not found:
-        raise InputError(f"data.source: none of {len(rows)} photos can be read, as {photos.items[rows[0]].path}")
-    return np.stack(found)
+    records = zip(rows, score_items(scorer, photos, rows), strict=True)
+    return {row: record.scores[columns] for row, record in records if record.scores is not None}

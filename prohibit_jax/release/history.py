@@ -1,40 +1,34 @@
 """Who released which head, when and why; and what served before.
 
-Every change of a bundle by `launch promote`, `launch merge` and `launch rollback` is an entry: `releases/NAME/<n>.json`,
-n from 1, schema 1, all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the
-entries are several files, of which a killed process may leave some. So `pending.json` is written first, then the lock
-file, then the entries: what is pending has come to pass if the lock file is the one that it names, else it never did.
+Every change of a bundle by `launch promote`, `merge` and `rollback` is an entry, `releases/NAME/<n>.json`,
+of schema 1 with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the entries
+are several files, of which a killed process may leave some. So `pending.json` is written first, then the lock file, then
+the entries: what is pending has come to pass if the lock file is the one that it names, else it never did.
 """
 
 from __future__ import annotations
 
 import getpass
 import json
-import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from etils import epath
 
 from prohibit_jax.bundle.card import SCHEMA, check_schema, parse_json, read_record
-from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, make_bundle, read_bundle
+from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, hold_bundle, read_bundle, write_bundle
 from prohibit_jax.bundle.store import Store
-from prohibit_jax.files import hold, is_local, publish_file, read_file
+from prohibit_jax.files import publish_file, read_file
 from prohibit_jax.types import HeadRef, InputError, check_name
 
 LIMIT = 2**20  # bytes of an entry, or of those of one change
 PENDING = "pending.json"
 NAMES = {"class": "name", "from": "old", "to": "new"}
 """What files call the fields that Python, or clarity, wants otherwise."""
-
-PATIENCE = 60.0
-"""Seconds to wait for another process's change, which takes as long as it takes to read the heads of a bundle."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +105,13 @@ class History:
                 promoted.append(entry)
             elif promoted and promoted[-1].new == entry.old:
                 promoted.pop()
+        if any(entry.new == now for entry in promoted):
+            while promoted[-1].new != now:  # a lock file by hand went back so far
+                promoted.pop()
         if promoted and promoted[-1].new == now:
             old = promoted[-1].old
             return None if old is None else self._pin(HeadRef.parse(old))
-        left = {now}
-        for entry in reversed(releases):
-            if entry.action == "rollback" and entry.new == now and entry.old is not None:
-                left.add(now := entry.old)
+        left = {now} | {entry.old for entry in releases if entry.action == "rollback" and entry.old is not None}
         for former in self._formers(name):
             if str(former.ref) not in left:
                 return former
@@ -127,35 +121,27 @@ class History:
     def locked(self) -> Iterator[None]:
         """Keeps everyone else from a release meanwhile, and waits for one that is in hand.
 
-        Raises InputError if that takes longer than `PATIENCE` seconds.
+        Raises InputError if that takes longer than `lock.PATIENCE` seconds. An object store has no locks: release from
+        one place at a time there.
         """
-        if not is_local(self.folder):  # an object store has no locks
+        with hold_bundle(self.store, self.bundle):
             yield
-            return
-        folder = Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _wait(handle, folder, f"bundle {self.bundle}: another release is in hand; wait for it")
-            yield
-        finally:
-            os.close(handle)
 
     def release(self, pins: Sequence[Pin], drafts: Sequence[Entry]) -> tuple[Entry, ...]:
         """Writes the lock file with these pins, and the entries with their numbers and its hash; call it while locked.
 
-        Raises InputError, with nothing changed, where a head is not, to the byte, what its pin says.
+        Raises InputError, with nothing changed, where a head that is new in it is not, to the byte, what its pin says.
         """
         self._settle()
-        heads = (self.store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256) for pin in pins)
-        bundle = Bundle(self.bundle, tuple(map(Pin.of, heads)))
+        serving = set(read_bundle(self.store, self.bundle).pins)
+        bundle = Bundle(self.bundle, tuple(pin if pin in serving else self._whole(pin) for pin in pins))
         check_bundle(bundle, f"bundle {self.bundle}")
         first = max(_numbers(self.folder), default=0) + 1
         numbered = enumerate(drafts, first)
         entries = tuple(replace(draft, number=n, bundle_sha256=bundle.sha256) for n, draft in numbered)
         pending = {"schema": SCHEMA, "first": first, "entries": [entry.to_json() for entry in entries]}
         publish_file(self.folder / PENDING, _text(pending))
-        make_bundle(self.store, self.bundle, [pin.ref for pin in bundle.pins])
+        write_bundle(self.store, bundle)
         self._settle()
         return entries
 
@@ -169,9 +155,12 @@ class History:
     def _come(self) -> tuple[Entry, ...]:
         """What is pending, if it has come to pass."""
         path = self.folder / PENDING
-        if not path.exists():
+        try:
+            content = parse_json(read_file(path, LIMIT), str(path))
+        except InputError:
+            if path.exists():
+                raise
             return ()
-        content = parse_json(read_file(path, LIMIT), str(path))
         check_schema(content, str(path))
         drafts, first = content.get("entries"), content.get("first")
         if (
@@ -188,6 +177,13 @@ class History:
         path = self.folder / f"{number}.json"
         return Entry.from_json(parse_json(read_file(path, LIMIT), str(path)), number, str(path))
 
+    def _whole(self, pin: Pin) -> Pin:
+        """The pin of a head that is read whole, trunk included."""
+        head = self.store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256)
+        if head.card.trunk:
+            self.store.read_trunk(head.card.trunk.sha256, head.card.trunk_network())
+        return Pin.of(head)
+
     def _pin(self, ref: HeadRef) -> Pin:
         """As a former lock file pinned it; where none is left, as it lies in the store."""
         pins = (pin for pin in self._formers(ref.name) if pin.ref == ref)
@@ -198,7 +194,8 @@ class History:
         kept = copy(self.store)
         kept.bundles = self.store.bundles / "history" / self.bundle  # they are bundles too, 1, 2, …
         for number in reversed(_numbers(kept.bundles)):
-            yield from (pin for pin in read_bundle(kept, str(number)).pins if pin.ref.name == name)
+            with suppress(InputError):  # one that was damaged when it was replaced, and is kept as it was
+                yield from [pin for pin in read_bundle(kept, str(number)).pins if pin.ref.name == name]
 
 
 def with_pin(bundle: Bundle, name: str, pin: Pin | None) -> tuple[Pin, ...]:
@@ -238,14 +235,3 @@ def _numbers(folder: epath.Path) -> list[int]:
 
 def _text(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-
-
-def _wait(handle: int, folder: Path, refusal: str) -> None:
-    begun = time.monotonic()
-    while True:
-        try:
-            return hold(handle, folder, refusal)
-        except InputError:
-            if time.monotonic() - begun > PATIENCE:
-                raise
-        time.sleep(0.1)

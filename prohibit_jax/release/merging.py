@@ -30,23 +30,29 @@ def merge_into(
     Args:
         bundle: has all these classes.
         refs, pool, store, options, named: as `merge_heads` takes them.
-        warn: told in one line what was left out, and where the bundle serves other versions than those merged.
+        warn: told in one line what was left out.
 
     Raises:
-        InputError: as `merge_heads` does, the bundle lacks one of the classes, or with the merged heads, which are
-            published then, it would break its budget.
+        InputError: as `merge_heads` does, and where the bundle serves other versions than those merged. Published, but
+            not in the bundle, are the merged heads where it would break its budget by them and get slower than it is,
+            or another release came between.
     """
     store = open_store(store)
     resolved = [store.resolve(ref) for ref in refs]
-    _check_served(resolved, read_bundle(store, bundle), warn)
+    _check_served(resolved, read_bundle(store, bundle))
+    who = author("")  # now, since teaching takes its time
     merged = merge_heads(resolved, pool, store, *options, warn=warn, **named)
     done = [one for one in merged.classes if one.new]
     if done:
-        _release(bundle, done, store)
+        try:
+            _release(bundle, done, store, who)
+        except InputError as error:
+            new = ",".join(str(one.new) for one in done)
+            raise InputError(f"{error}; the merged heads {new} are published, and the bundle stays as it was") from None
     return merged
 
 
-def _check_served(refs: Sequence[HeadRef], bundle: Bundle, warn: Callable[[str], None]) -> None:
+def _check_served(refs: Sequence[HeadRef], bundle: Bundle) -> None:
     serves = {pin.ref.name: pin.ref for pin in bundle.pins}
     for ref in refs:
         if ref.name not in serves:
@@ -54,25 +60,28 @@ def _check_served(refs: Sequence[HeadRef], bundle: Bundle, warn: Callable[[str],
                 f"--bundle {bundle.name}: it has no class {ref.name}; add it with launch bundle, or leave out"
             )
         if serves[ref.name] != ref:
-            warn(f"bundle {bundle.name} serves {serves[ref.name]}; what is merged, and compared with, is {ref}")
+            raise InputError(f"--bundle {bundle.name}: it serves {serves[ref.name]}, not {ref}; merge what serves")
 
 
-def _release(bundle: str, done: Sequence[MergedClass], store: Store) -> None:
-    history, who = History(store, bundle), author("")
+def _release(bundle: str, done: Sequence[MergedClass], store: Store, who: str) -> None:
+    history = History(store, bundle)
     why = f"merged: {', '.join(str(one.new) for one in done)}"
     with history.locked():
-        left, drafts = read_bundle(store, bundle), []
+        serving = left = read_bundle(store, bundle)
+        _check_served([one.old for one in done], serving)
+        drafts = []
         for one in done:
             assert one.new is not None
-            old = next((str(pin.ref) for pin in left.pins if pin.ref.name == one.new.name), None)
-            drafts.append(Entry("merge", bundle, one.new.name, old, str(one.new), who, now(), why, (_gate(one),)))
+            drafts.append(
+                Entry("merge", bundle, one.new.name, str(one.old), str(one.new), who, now(), why, (_gate(one),))
+            )
             left = Bundle(bundle, with_pin(left, one.new.name, Pin.of(store.read_head(one.new))))
-        verdict = check_budget(store, bundle, [store.read_card(pin.ref) for pin in left.pins])
+        cards = [[store.read_card(pin.ref) for pin in each.pins] for each in (left, serving)]
+        verdict = check_budget(store, bundle, *cards)
         if verdict and not verdict.fits:
             heads = ",".join(str(pin.ref) for pin in left.pins)
             raise InputError(
-                f"{verdict.line}; the merged heads are published, and the bundle stays as it was: "
-                f"launch bundle --out {bundle} --over-budget --heads {heads} serves them all the same"
+                f"{verdict.line}: launch bundle --out {bundle} --over-budget --heads {heads} serves them all the same"
             )
         history.release(left.pins, drafts)
 
