@@ -97,7 +97,8 @@ def make_bundle(store: Store, name: str, refs: Sequence[HeadRef | str] | None = 
         pins.append(Pin.of(head))
     bundle = Bundle(name, tuple(pins))
     check_bundle(bundle, f"bundle {name}")
-    write_bundle(store, bundle)
+    with hold_bundles(store):
+        write_bundle(store, bundle)
     return bundle
 
 
@@ -112,12 +113,12 @@ def write_bundle(store: Store, bundle: Bundle) -> None:
 
 
 @contextmanager
-def hold_bundle(store: Store, name: str) -> Iterator[None]:
-    """Keeps every other process from changing the bundle meanwhile, and waits for one that is at it.
+def hold_bundles(store: Store) -> Iterator[None]:
+    """Keeps every other process from changing a bundle meanwhile, and waits for one that is at it.
 
     Raises InputError if that takes longer than `PATIENCE` seconds. An object store has no locks, so none is held there.
     """
-    folder = store.root / "releases" / check_name(name, "bundle")
+    folder = store.bundles
     if not is_local(folder):
         yield
         return
@@ -126,7 +127,7 @@ def hold_bundle(store: Store, name: str) -> Iterator[None]:
     try:
         while True:
             try:
-                hold(handle, Path(folder), f"bundle {name}: another release is in hand; wait for it")
+                hold(handle, Path(folder), f"{folder}: another release is in hand; wait for it")
                 break
             except InputError:
                 if time.monotonic() - begun > PATIENCE:

@@ -165,9 +165,7 @@ def merge_heads(
     heads = _heads(refs, store)
     for head in heads:
         if head.card.data.get("made") == "merged":
-            warn(
-                f"{head.ref} is merged already: what it loses comes on top of what it lost beside {head.card.data['from']}"
-            )
+            warn(f"{head.ref} is merged already: it may lose again beside {head.card.data['from']}")
     model = _model(heads, weights, size, store)
     beginning = begin(_config(heads[0], config_on(heads[0], ""), model), store)
     teachers = _teachers(heads, store, data, model, progress, warn)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prohibit_jax.bundle.card import Card, library_versions
-from prohibit_jax.bundle.lock import Bundle, hold_bundle, make_bundle, servable
+from prohibit_jax.bundle.lock import Bundle, make_bundle, servable
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.plan.predict import latency, missing, parts_of
 from prohibit_jax.plan.record import read_plan
@@ -62,13 +62,11 @@ def make_planned_bundle(
     """
     plan = read_plan(store, name)
     if plan is None:
-        with hold_bundle(store, name):
-            return make_bundle(store, name, refs), None
+        return make_bundle(store, name, refs), None
     resolved = [store.resolve(ref) for ref in (servable(store) if refs is None else refs)]
     cards = [store.read_card(ref) for ref in resolved]
     verdict = check_budget(store, name, cards) if cards else None
     if verdict and not verdict.fits and not over_budget:
         ways = f"take heads out, share trunks or merge (launch plan --bundle {name}), or give --over-budget"
         raise InputError(f"{verdict.line}: {ways}")
-    with hold_bundle(store, name):
-        return make_bundle(store, name, resolved), verdict
+    return make_bundle(store, name, resolved), verdict

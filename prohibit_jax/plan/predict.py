@@ -110,7 +110,7 @@ def missing(costs: Costs, parts: Parts) -> tuple[Form, ...]:
 
 def latency(costs: Costs, parts: Parts) -> float:
     """Milliseconds of a call."""
-    return sum(costs[part.form].fixed_ms + part.heads * costs[part.form].each_ms for part in parts)
+    return sum((costs[part.form].fixed_ms + part.heads * costs[part.form].each_ms for part in parts), 0.0)
 
 
 def memory(costs: Costs, parts: Parts) -> float:

@@ -1,8 +1,8 @@
 """Who released which head, when and why; and what served before.
 
-Every change of a bundle by `launch promote`, `merge` and `rollback` is an entry, `releases/NAME/<n>.json`,
-of schema 1 with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the entries
-are several files, of which a killed process may leave some. So `pending.json` is written first, then the lock file, then
+Every change of a bundle by `launch promote`, `merge` and `rollback` is an entry, `releases/NAME/<n>.json`, of schema 1
+with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the entries are
+several files, of which a killed process may leave some. So `pending.json` is written first, then the lock file, then
 the entries: what is pending has come to pass if the lock file is the one that it names, else it never did.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from etils import epath
 
 from prohibit_jax.bundle.card import SCHEMA, check_schema, parse_json, read_record
-from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, hold_bundle, read_bundle, write_bundle
+from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, hold_bundles, read_bundle, write_bundle
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.files import publish_file, read_file
 from prohibit_jax.types import HeadRef, InputError, check_name
@@ -124,7 +124,7 @@ class History:
         Raises InputError if that takes longer than `lock.PATIENCE` seconds. An object store has no locks: release from
         one place at a time there.
         """
-        with hold_bundle(self.store, self.bundle):
+        with hold_bundles(self.store):
             yield
 
     def release(self, pins: Sequence[Pin], drafts: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -21,7 +21,7 @@ FOLDING = 1e-5  # of the largest output: float32 rounding, the products in anoth
 LITE = replace(TWIN, name="efficientnet_lite0", squeeze_excite=False, activation="relu6", norm_epsilon=1e-5)
 NETWORKS = {
     "start": Network(TWIN, STAGES[:3]),
-    "end": Network(TWIN, STAGES[-2:]),
+    "end": Network(TWIN, STAGES[-3:]),
     "lite": Network(LITE, STAGES[:3]),
     "inception": Network(replace(INCEPTION_RESNET_V2, width=0.25, depth=0.1), STAGES[:3]),
 }

@@ -245,7 +245,7 @@ def test_a_password_is_written_nowhere(
     said = [launch("labels", "import", "--class", "weapon", "--from", photos, *small, "--labels", address)]
     train = ["train", "--class", "weapon", "--data", f"labels:{address}", *small]
     with monkeypatch.context() as patch:
-        patch.setattr(make, "_judge", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(make, "verdict_of", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             main_of(train, patch)
     said += [launch(*train, "--resume", "--json"), launch("labels", "list", "--labels", address, "--json")]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from prohibit_jax.bundle.card import library_versions
 from prohibit_jax.bundle.lock import read_bundle
 from prohibit_jax.bundle.store import Store
+from prohibit_jax.plan import budget
 from prohibit_jax.plan.budget import check_budget, make_planned_bundle
 from prohibit_jax.plan.make import make_plan
 from prohibit_jax.types import InputError
@@ -65,3 +67,24 @@ def test_a_bundle_without_a_plan_is_made(store: Store) -> None:
     assert check_budget(store, "other", cards_of(9)) is None
     made, verdict = make_planned_bundle(store, "other")
     assert (len(made.pins), verdict) == (4, None)
+
+
+def test_what_is_known_is_held_to_the_budget_beside_what_is_not(store: Store) -> None:
+    verdict = check_budget(store, "prod", [*cards_of(4), card("large", size=64)])
+    assert verdict is not None
+    assert (verdict.predicted_ms, verdict.fits) == (None, False)
+
+
+def test_a_bundle_over_its_budget_may_change_but_not_get_slower(store: Store) -> None:
+    over = cards_of(4)
+    for cards, fits in ((over, True), (cards_of(3), True), ([*over, *cards_of(1)], False)):
+        verdict = check_budget(store, "prod", cards, serving=over)
+        assert verdict is not None
+        assert verdict.fits == fits
+
+
+def test_a_plan_of_other_libraries_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "library_versions", lambda: {**library_versions(), "jax": "99.0"})
+    verdict = check_budget(store, "prod", cards_of(3))
+    assert verdict is not None
+    assert "with another version of jax" in verdict.line

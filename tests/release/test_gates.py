@@ -90,6 +90,13 @@ def test_quality_is_the_lower_end_of_the_paired_interval(
     assert quality.demanded == "lower end at least -0.02"
 
 
+def test_a_few_positives_show_nothing(shop: Shop, head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "compare_heads", lambda *_, **__: replace(compared(0.0), positives=4))
+    quality, _ = gates.judge(WEAPON, head, shop.source, shop.store)
+    assert not quality.passed
+    assert "only 4 photos of the class to judge by, 5 are demanded" in quality.found
+
+
 @pytest.mark.parametrize(("error", "passed"), [(0.05, True), (0.051, False)])
 def test_calibration_is_the_new_versions(
     shop: Shop, head: Head, monkeypatch: pytest.MonkeyPatch, error: float, passed: bool
@@ -142,14 +149,15 @@ def test_the_budget_is_of_the_bundle_as_it_would_be(
 ) -> None:
     asked: list[Any] = []
 
-    def check(store: object, name: str, cards: tuple[Any, ...]) -> Verdict:
+    def check(store: object, name: str, cards: tuple[Any, ...], serving: tuple[Any, ...]) -> Verdict:
+        assert [f"{card.name}@{card.version}" for card in serving] == ["weapon@1", "cash@1", "blade@1"]
         asked.append((name, [f"{card.name}@{card.version}" for card in cards]))
         return Verdict(ms, 200.0, 5, "cpu", "2026-01-02", fits, "about 150 ms")
 
     monkeypatch.setattr(gates, "check_budget", check)
     budget, isolation = gates.fit(serving, head, gates.photos_of(head, shop.source, shop.store), shop.store)
     assert asked == [("prod", ["weapon@2", "cash@1", "blade@1"])]
-    assert (budget.gate, budget.passed, isolation.passed) == ("budget", fits, True)
+    assert (budget.gate, budget.passed, isolation.passed) == ("budget", fits and ms is not None, True)
     assert (budget.found, budget.demanded, budget.figures["predicted_ms"]) == ("about 150 ms", "at most 200 ms", ms)
 
 

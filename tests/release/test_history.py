@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from prohibit_jax.bundle import lock
 from prohibit_jax.bundle.lock import Pin, make_bundle, read_bundle
 from prohibit_jax.release import history
 from prohibit_jax.release.history import Entry, Gate, History
@@ -186,7 +187,7 @@ def killing(*_: object, **__: object) -> None:
 def test_killed_before_the_lock_file_nothing_has_happened(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = Path(shop.store.bundles / "prod.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(history, "make_bundle", killing)
+        patch.setattr(history, "write_bundle", killing)
         with pytest.raises(Killed):
             release(shop, "weapon@2")
     assert Path(shop.store.bundles / "prod.json").read_bytes() == lock
@@ -225,7 +226,7 @@ def test_the_same_release_killed_once_is_there_once(shop: Shop, monkeypatch: pyt
     release(shop, "weapon@2")
     release(shop, "weapon@1", action="rollback")  # so that a lock file with weapon@2 was there before
     with monkeypatch.context() as patch:
-        patch.setattr(history, "make_bundle", killing)
+        patch.setattr(history, "write_bundle", killing)
         with pytest.raises(Killed):
             release(shop, "weapon@2")
     assert len(History(shop.store, "prod").entries()) == 2
@@ -255,8 +256,35 @@ def test_releases_at_once_wait_for_each_other(shop: Shop) -> None:
 
 
 def test_whoever_waits_too_long_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "PATIENCE", 0.0)
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
     found = History(shop.store, "prod")
-    with found.locked(), pytest.raises(InputError, match="bundle prod: another release is in hand"):
+    with found.locked(), pytest.raises(InputError, match="another release is in hand"):
         release(shop, "weapon@2")
     release(shop, "weapon@2")
+
+
+def test_no_version_that_was_rolled_back_comes_again(shop: Shop) -> None:
+    for head in ("weapon@2", "weapon@3"):
+        release(shop, head)
+        release(shop, "weapon@1", action="rollback")
+    with pytest.raises(InputError, match="nothing is known to have served before weapon@1"):
+        before(shop, "weapon@1")
+
+
+def test_after_a_lock_file_by_hand_the_chain_goes_on_from_there(shop: Shop) -> None:
+    release(shop, "weapon@2")
+    release(shop, "weapon@3")
+    make_bundle(shop.store, "prod", ["weapon@2", "cash@1", "blade@1"])
+    assert before(shop, "weapon@2") == "weapon@1"
+
+
+def test_a_former_lock_file_that_is_damaged_is_passed_over(shop: Shop) -> None:
+    make_bundle(shop.store, "prod", ["weapon@2", "cash@1", "blade@1"])
+    (Path(shop.store.bundles) / "history" / "prod" / "9.json").write_text('{"schema": 1, "hea')
+    assert before(shop, "weapon@2") == "weapon@1"
+
+
+def test_another_head_that_is_damaged_does_not_keep_a_release_back(shop: Shop) -> None:
+    damage(shop, "cash@1")
+    release(shop, "weapon@2")
+    assert shop.serving() == ["weapon@2", "cash@1", "blade@1"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prohibit_jax.bundle.lock import make_bundle, read_bundle
 from prohibit_jax.bundle.store import Store
-from prohibit_jax.heads.merge import MergeConfig, Merged
+from prohibit_jax.heads.merge import MergeConfig, Merged, merge_heads
 from prohibit_jax.plan.budget import Verdict
 from prohibit_jax.release import merging
 from prohibit_jax.release.history import History
@@ -55,7 +56,7 @@ def test_a_merge_is_a_release_and_is_rolled_back_class_by_class(trained: Trained
 def test_a_budget_that_would_break(trained: Trained, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = Verdict(300.0, 200.0, 5, "a processor", "2026-01-01", False, "bundle prod: 300 ms predicted")
     monkeypatch.setattr(merging, "check_budget", lambda *_: verdict)
-    with pytest.raises(InputError, match=r"^bundle prod: 300 ms predicted; .* --heads weapon@1,cup@2,cash@2 serves"):
+    with pytest.raises(InputError, match=r"^bundle prod: 300 ms predicted: .* --heads weapon@1,cup@2,cash@2 serves"):
         merged(trained, store)
     assert serving(store) == ["weapon@1", "cup@1", "cash@1"]
     assert store.versions("cup") == (1, 2)
@@ -68,3 +69,17 @@ def test_a_bundle_without_the_class_and_one_with_another_version(trained: Traine
     make_bundle(store, "few", ["cash"])
     with pytest.raises(InputError, match=r"^--bundle few: it has no class cup"):
         merge_into("few", ["cash", "cup"], trained.source, store, FAST)
+
+
+def test_a_release_that_came_between_is_not_undone(
+    trained: Trained, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*arguments: Any, **options: Any) -> Merged:
+        found = merge_heads(*arguments, **options)
+        make_bundle(store, "prod", ["weapon@1", "cup@2", "cash@1"])
+        return found
+
+    monkeypatch.setattr(merging, "merge_heads", meanwhile)
+    with pytest.raises(InputError, match=r"serves cup@2, not cup@1; .*heads cash@2,cup@2 are published"):
+        merged(trained, store)
+    assert serving(store) == ["weapon@1", "cup@2", "cash@1"]
