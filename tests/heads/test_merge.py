@@ -16,7 +16,7 @@ from prohibit_jax.heads.judge import evaluate_head
 from prohibit_jax.heads.make import train_head
 from prohibit_jax.heads.merge import MergeConfig, Merged, merge_heads
 from prohibit_jax.heads.quick import gather, make_quick, pool_embedder, publish, spread_of
-from prohibit_jax.models.network import Network
+from prohibit_jax.models.network import Network, init
 from prohibit_jax.score.scorer import load_scorer
 from prohibit_jax.train.distil import DistilConfig
 from prohibit_jax.train.state import predict_of
@@ -213,16 +213,18 @@ def test_a_pool_of_which_nothing_is_left(trained: Trained, tmp_path: Path) -> No
 
 def test_a_network_of_several_classes(trained: Trained, tmp_path: Path) -> None:
     store = trained.copy(tmp_path)
-    asked = {"positive": [], "classes": {"gun": ["gun"], "money": ["cash"]}}
-    job = config(trained.source, "all", **{"class": asked, "train": {"loss": "softmax", "epochs": 1}})
-    train_head(job, store)
+    arch = replace(store.read_card("weapon").arch, outputs=3)
+    card = replace(store.read_card("weapon"), name="all", arch=arch, trunk=None, classes=("gun", "money"))
+    store.publish_head(card, {name: np.asarray(array) for name, array in init(Network(arch), 0).items()})
     with pytest.raises(InputError, match=r"^head all@1: one network of several classes already"):
         merge_heads(["cash", "all"], trained.source, store, FAST)
 
 
 def test_heads_of_two_sizes_want_one_named(trained: Trained, tmp_path: Path) -> None:
     store = trained.copy(tmp_path)
-    train_head(config(trained.source, "weapon", "gun", model={"size": 48}, train={"epochs": 1}), store)
+    head = store.read_head("weapon")
+    large = replace(head.card.preprocessing, size=48)
+    store.publish_head(replace(head.card, preprocessing=large), head.variables)
     with pytest.raises(InputError, match=r"^--size: name the merged network's; its heads take 32, 48 pixels$"):
         merge_heads(["cash", "weapon"], trained.source, store, FAST, weights="tiny")
     found = merge_heads(["cash", "weapon"], trained.source, store, FAST, weights="tiny", size=40, max_loss=1.0)
