@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prohibit_jax.bundle.card import Card, library_versions
-from prohibit_jax.bundle.lock import Bundle, make_bundle, servable
+from prohibit_jax.bundle.lock import Bundle, make_bundle, read_bundle, servable
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.plan.predict import latency, missing, parts_of
 from prohibit_jax.plan.record import read_plan
@@ -65,8 +65,16 @@ def make_planned_bundle(
         return make_bundle(store, name, refs), None
     resolved = [store.resolve(ref) for ref in (servable(store) if refs is None else refs)]
     cards = [store.read_card(ref) for ref in resolved]
-    verdict = check_budget(store, name, cards) if cards else None
+    verdict = check_budget(store, name, cards, _serving(store, name)) if cards else None
     if verdict and not verdict.fits and not over_budget:
         ways = f"take heads out, share trunks or merge (launch plan --bundle {name}), or give --over-budget"
         raise InputError(f"{verdict.line}: {ways}")
     return make_bundle(store, name, resolved), verdict
+
+
+def _serving(store: Store, name: str) -> list[Card]:
+    """The cards of the bundle as it is; none where there is no sound one, which is to be replaced then."""
+    try:
+        return [store.read_card(pin.ref) for pin in read_bundle(store, name).pins]
+    except InputError:
+        return []

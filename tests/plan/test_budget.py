@@ -88,3 +88,11 @@ def test_a_plan_of_other_libraries_says_so(store: Store, monkeypatch: pytest.Mon
     verdict = check_budget(store, "prod", cards_of(3))
     assert verdict is not None
     assert "with another version of jax" in verdict.line
+
+
+def test_the_same_heads_again_are_not_refused(store: Store) -> None:
+    make_planned_bundle(store, "prod", over_budget=True)
+    made, verdict = make_planned_bundle(store, "prod", ["w2", "w1", "w0", "t0"])
+    assert made.classes == ("w2", "w1", "w0", "t0")
+    assert verdict is not None
+    assert (verdict.predicted_ms, verdict.budget_ms) == (40.0, 35.0)
