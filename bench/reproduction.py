@@ -65,6 +65,9 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "multiclass": Measurement(script("multiclass"), _has_seeds),
     "quality": Measurement(script("quality"), _has_recipes),
     "cpu_heads": Measurement(("launch.main", "bench", "--trunk", "none,s2,s5", "--out", "{out}")),
+    "cpu_60_heads": Measurement(
+        ("launch.main", "bench", "--heads", "20,60", "--trunk", "none,s7,top", "--out", "{out}")
+    ),
     "plan": Measurement(("bench.plan", "--out", "{out}")),
     "labels": Measurement(script("labels", "--seeds", "6")),
     "isolation": Measurement(script("isolation"), apart=True),

@@ -370,6 +370,8 @@ def past_twenty(part: Part) -> list[str]:
             The published system stopped at {CAP} networks, so as to stay near 200 ms, and merged categories beyond
             that. Here it is a choice with a price: whole heads, heads on a shared trunk, or heads merged into one
             network."""),
+        "### What sixty classes cost",
+        part("cpu_60_heads", sixty),
         "### Each way, class by class",
         part("classes", each_class),
         "### Merging heads",
@@ -377,6 +379,29 @@ def past_twenty(part: Part) -> list[str]:
         "### A gate before the heads",
         part("cascade", gates),
     ]
+
+
+def sixty(found: Found) -> str:
+    """Twenty and sixty heads, whole and on trunks."""
+    rows = [
+        (
+            f"{row['heads']} " + (f"on a trunk through {row['trunk']}" if row["trunk"] else "whole"),
+            f"{row['p50_ms']:,.0f}",
+            f"{row['p50_ms'] / twenty_whole(found)['p50_ms']:.2f}",
+            *(f"{number:,}" for number in sizes(row)),
+        )
+        for row in found["rows"]
+    ]
+    columns = ("heads", "ms", "of 20 whole", "weights, MB", "peak memory, MB")
+    return blocks(
+        "Merged heads are heads on a trunk through `top`: so a merged network costs what the last lines say.",
+        table(columns, rows),
+    )
+
+
+def twenty_whole(found: Found) -> Any:
+    """The row of the published system's cap."""
+    return next(row for row in found["rows"] if row["heads"] == CAP and not row["trunk"])
 
 
 def each_class(found: Found) -> str:
@@ -398,10 +423,30 @@ def each_class(found: Found) -> str:
             {found["steps"]} steps. Mean average precision over the classes, and the range of the seeds:"""),
         table(("", "mean average precision"), means),
         *(["![Average precision of each class](images/reproduction_classes.png)"] if len(kinds) > 1 else []),
+        *few_merged(seeds, names),
         "<details><summary>Every class</summary>",
         table(("class", "test positives", *(KINDS[kind] for kind in kinds)), rows),
         "</details>",
     )
+
+
+def few_merged(seeds: Sequence[Any], names: Sequence[str]) -> list[str]:
+    """Some whole heads merged into one network, class by class; nothing where no seed has them."""
+    having = [one for one in seeds if any("merged_10" in one[name] for name in names)]
+    chosen = [name for name in names if having and all("merged_10" in one[name] for one in having)]
+    if not chosen:
+        return []
+    rows = []
+    for name in chosen:
+        own, taught = ([one[name][kind] for one in having] for kind in ("whole", "merged_10"))
+        rows.append((name, over(own), over(taught), f"{mean(taught) - mean(own):+.3f}"))
+    down = [row[0] for row in rows if float(row[-1]) < -0.01]
+    return [
+        prose(f"""
+            {len(chosen)} of the whole heads merged into one network, at its cost, {count(len(having), "seed")}; more
+            than a point is lost by {len(down)} of them{": " + ", ".join(down) if down else ""}."""),
+        table(("class", KINDS["whole"], KINDS["merged"], "difference of the means"), rows),
+    ]
 
 
 def complete(found: Found) -> tuple[list[Any], list[str], list[str]]:
@@ -467,7 +512,8 @@ def gates(found: Found) -> str:
         prose(f"""
             A cheap classifier clears the photos that no head would flag; only the others go on. Its thresholds are set
             where at most {found["given_up"]:.0%} of the positives that a head flags is given up; below is what came of
-            it on other photos. Times are for {found["batch"]} photos of 160 px; without a gate: {without}."""),
+            it on other photos. Times are for {found["batch"]} photos of 160 px, what the fastest tenth of calls took,
+            since other work ran beside; without a gate: {without}."""),
         f"Four classes, {count(len(next(iter(found['gates'].values()))), 'split')}:",
         table(("gate", "its ms", "other photos cleared", *kinds, "flagged positives cleared"), rows),
         "Many classes, each given up by its own gate:",

@@ -93,6 +93,9 @@ RESULTS: dict[str, Any] = {
             bench_row("efficientnet_b0", 20, "s5", 50.0),
         ],
     },
+    "cpu_60_heads": {
+        "rows": [bench_row("efficientnet_b0", 20, "", 200.0), bench_row("efficientnet_b0", 60, "top", 50.0)],
+    },
     "plan": {"rows": [{"heads": 5, "trunk": "s2", "predicted_ms": 110.0, "measured_ms": 100.0, "off": 0.1}]},
     "labels": {"seeds": 6, "classes": {"weapon": {"known": protocol(80), "few": protocol(205)}}},
     "isolation": {"photos": 6000, "steps": [step("weapon trained again", 0), step("stapler added", 0)]},
@@ -183,6 +186,7 @@ def test_with_all_results_nothing_is_missing() -> None:
         ("cpu_heads", "| 20 whole heads | 208 | 1.8 | 200 | 2.0 | 320 | 2,000 |"),
         ("cpu_heads", "| 20 on a trunk through s5 |  |  | 50 | 0.5 | 320 | 2,000 |"),
         ("cpu_heads", "a processor with 7 cores"),
+        ("cpu_60_heads", "| 60 on a trunk through top | 50 | 0.25 | 960 | 6,000 |"),
         ("plan", "| 5 | s2 | 110 | 100 | +10.0% |"),
         ("labels", "| weapon | **both, and a tenth at random** | 1,000 | 80 (75 to 85) | 8.0% | 2.0 (2.0 to 2.0) |"),
         ("labels", "The published tenth holds"),
