@@ -43,8 +43,8 @@ from prohibit_jax.data.splits import clusters
 from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.evaluate.metrics import average_precision
 from prohibit_jax.files import publish_file
-from prohibit_jax.models.network import Network
-from prohibit_jax.score.embed import CLASSIFIER, load_embedder
+from prohibit_jax.models.network import CLASSIFIER, Network
+from prohibit_jax.score.embed import load_embedder
 from prohibit_jax.score.scorer import scorer_of
 from prohibit_jax.train.classifier import Classifier, Spread, fit_classifier
 from prohibit_jax.train.distil import DistilConfig, distil

@@ -31,7 +31,6 @@ from prohibit_jax.data.sources import open_source
 from prohibit_jax.evaluate.metrics import Interval
 from prohibit_jax.heads.quick import (
     LEAST,
-    THROUGH,
     Labelled,
     Quick,
     classifier_of,
@@ -43,6 +42,7 @@ from prohibit_jax.heads.quick import (
     rows_of,
     spread_of,
 )
+from prohibit_jax.models.network import POOLED
 from prohibit_jax.score.embed import Embedder
 from prohibit_jax.score.table import ScoreTable, open_scores
 from prohibit_jax.types import Calibration, InputError, Line, check_name, silent
@@ -242,7 +242,7 @@ def stand(
     address = settings.labels or ""
     if HIDDEN in address:
         raise InputError(f"--labels: the password of {address} is not kept; give the address again")
-    made = {"model.weights": embedder.embedding.weights, "model.trunk_through": THROUGH}
+    made = {"model.weights": embedder.embedding.weights, "model.trunk_through": POOLED}
     config = load_config(
         check_name(name),
         settings.config,

@@ -89,13 +89,7 @@ def make_bundle(store: Store, name: str, refs: Sequence[HeadRef | str] | None = 
     resolved = [store.resolve(ref) for ref in (servable(store) if refs is None else refs)]
     if not resolved:
         raise InputError(f"bundle {name}: no heads; train a class first (launch train), store {store.root}")
-    pins = []
-    for ref in resolved:
-        head = store.read_head(ref)
-        if head.card.trunk:
-            store.read_trunk(head.card.trunk.sha256, head.card.trunk_network())
-        pins.append(Pin.of(head))
-    bundle = Bundle(name, tuple(pins))
+    bundle = Bundle(name, tuple(Pin.of(store.read_whole(ref)) for ref in resolved))
     check_bundle(bundle, f"bundle {name}")
     with hold_bundles(store):
         write_bundle(store, bundle)

@@ -120,6 +120,13 @@ class Store:
             raise InputError(f"{path}: not the file that was bundled (SHA-256 {card.params_sha256})")
         return Head(ref, card, _read_params(path, card.params_sha256, card.network()), found)
 
+    def read_whole(self, ref: HeadRef | str, *, sha256: str = "", card_sha256: str = "") -> Head:
+        """As `read_head`, and its trunk, if it has one, is verified too: what is to serve."""
+        head = self.read_head(ref, sha256=sha256, card_sha256=card_sha256)
+        if head.card.trunk:
+            self.read_trunk(head.card.trunk.sha256, head.card.trunk_network())
+        return head
+
     def publish_trunk(self, variables: Variables) -> str:
         """Publishes a trunk's variables under the SHA-256 of their file, which it returns; the same ones only once."""
         data = save({name: np.ascontiguousarray(array, np.float32) for name, array in sorted(variables.items())})

@@ -129,8 +129,12 @@ def resample(metric: Metric, labels: Labels, scores: Floats, seed: int, n: int =
 
 def bootstrap(metric: Metric, labels: Labels, scores: Floats, seed: int, n: int = 1000) -> Interval:
     """The metric with the 2.5% and 97.5% percentiles of `n` stratified resamples (Efron and Tibshirani 1993)."""
-    value = float(metric(labels, scores))
-    low, high = np.quantile(resample(metric, labels, scores, seed, n), (0.025, 0.975))
+    return interval_of(float(metric(labels, scores)), resample(metric, labels, scores, seed, n))
+
+
+def interval_of(value: float, draws: Floats) -> Interval:
+    """A value with the 2.5% and 97.5% percentiles of its resamples, which it lies between."""
+    low, high = np.quantile(draws, (0.025, 0.975))
     return Interval(value, min(float(low), value), max(float(high), value))
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from prohibit_jax.evaluate.metrics import Floats, Interval, Labels, Metric, resample
+from prohibit_jax.evaluate.metrics import Floats, Interval, Labels, Metric, interval_of, resample
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,11 @@ def pair(metric: Metric, labels: Labels, old: Floats, new: Floats, seed: int, n:
     """
     values = [float(metric(labels, scores)) for scores in (old, new)]
     draws = [resample(metric, labels, scores, seed, n) for scores in (old, new)]
-    difference = _interval(values[1] - values[0], draws[1] - draws[0])
-    return Pair(_interval(values[0], draws[0]), _interval(values[1], draws[1]), difference)
+    difference = interval_of(values[1] - values[0], draws[1] - draws[0])
+    return Pair(interval_of(values[0], draws[0]), interval_of(values[1], draws[1]), difference)
 
 
 def paired(metric: Metric, labels: Labels, old: Floats, new: Floats, seed: int, n: int = 1000) -> Interval:
     """metric(new) - metric(old) on the same photos, with the 95% interval of a stratified bootstrap in which both meet
     the same resamples (Efron and Tibshirani 1993). The arguments and errors are those of `pair`."""
     return pair(metric, labels, old, new, seed, n).difference
-
-
-def _interval(value: float, draws: Floats) -> Interval:
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Interval(value, min(float(low), value), max(float(high), value))

@@ -31,9 +31,9 @@ from prohibit_jax.heads.begin import LAST, Beginning, begin
 from prohibit_jax.heads.judge import config_on, own_sides
 from prohibit_jax.heads.make import verdict_of
 from prohibit_jax.images.decode import Limits
-from prohibit_jax.models.network import Network, shapes
+from prohibit_jax.models.network import CLASSIFIER, POOLED, Network, shapes
 from prohibit_jax.score.scorer import Scorer, read_trunks, scorer_of
-from prohibit_jax.train.distil import CLASSIFIER, THROUGH, DistilConfig, distil
+from prohibit_jax.train.distil import DistilConfig, distil
 from prohibit_jax.train.examples import PhotoExamples
 from prohibit_jax.types import Advance, Calibration, HeadRef, InputError, Line, Thresholds, Variables, silent
 from prohibit_jax.weights.imported import Weights, with_fresh_classifier
@@ -179,7 +179,7 @@ def merge_heads(
     asked = scorer_of(heads, trunks, (BATCH,))
     (targets,) = _logits([asked], taught_by, progress("asking the heads"))
     variables = _taught(beginning, taught_by, targets, teachers[0].config.data.workers, config.train, progress)
-    trunk = {name: variables[name] for name in shapes(beginning.network.split(THROUGH)[0])}
+    trunk = {name: variables[name] for name in shapes(beginning.network.split(POOLED)[0])}
     made = {
         "made": "merged",
         "pool": pool_sha256,
@@ -236,7 +236,7 @@ def _model(heads: Sequence[Head], weights: str, size: int, store: Store) -> dict
         raise InputError("--weights last: name the head with its version, as in weapon@3")
     if not size and len(sizes) > 1:
         raise InputError(f"--size: name the merged network's; its heads take {', '.join(map(str, sizes))} pixels")
-    return {"weights": weights or origins[0], "trunk_through": THROUGH, "size": size or sizes[0]}
+    return {"weights": weights or origins[0], "trunk_through": POOLED, "size": size or sizes[0]}
 
 
 def _origin(card: Card, store: Store) -> str:
@@ -385,7 +385,7 @@ def _draft(teacher: Teacher, output: int, beginning: Beginning, variables: Varia
         name=teacher.name,
         arch=beginning.network.arch,
         preprocessing=beginning.preprocessing,
-        trunk=Trunk(UNPUBLISHED, THROUGH),
+        trunk=Trunk(UNPUBLISHED, POOLED),
         calibration=Calibration(),
         thresholds=Thresholds(),
         metrics={},
@@ -442,7 +442,7 @@ def _judged(
 def _published(one: MergedClass, card: Card, draft: Head, trunk: str, store: Store) -> MergedClass:
     if not one.accepted:
         return one
-    return replace(one, new=store.publish_head(replace(card, trunk=Trunk(trunk, THROUGH)), draft.variables))
+    return replace(one, new=store.publish_head(replace(card, trunk=Trunk(trunk, POOLED)), draft.variables))
 
 
 def _cost(heads: Sequence[Head], trunks: Mapping[str, Variables]) -> Cost:

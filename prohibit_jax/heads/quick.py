@@ -38,8 +38,8 @@ from prohibit_jax.evaluate import calibration, report, thresholds
 from prohibit_jax.evaluate.metrics import average_precision, bootstrap
 from prohibit_jax.heads.embedded import BATCH, embeddings
 from prohibit_jax.images.decode import Limits
-from prohibit_jax.models.network import Network, shapes
-from prohibit_jax.score.embed import CLASSIFIER, Embedder, Embedding, load_embedder
+from prohibit_jax.models.network import CLASSIFIER, POOLED, Network, shapes
+from prohibit_jax.score.embed import Embedder, Embedding, load_embedder
 from prohibit_jax.score.table import ScoreTable
 from prohibit_jax.train.classifier import Classifier, Spread, fit_folds
 from prohibit_jax.types import Calibration, HeadRef, InputError, Line, Thresholds, silent
@@ -49,7 +49,6 @@ LEAST = 5
 """Photos of either kind from which on a set of them may calibrate, set thresholds or be a test."""
 
 FOLDS = 5
-THROUGH = "top"
 SPREAD = 20_000
 """Photos of the pool from which the features' spread is taken, evenly over it."""
 
@@ -399,5 +398,5 @@ def _data(known: Labelled, trained: np.ndarray) -> dict[str, Any]:
 
 
 def _trunk(weights: Weights, store: Store) -> Trunk:
-    trunk, _ = Network(weights.arch).split(THROUGH)
-    return Trunk(store.publish_trunk({name: weights.variables[name] for name in shapes(trunk)}), THROUGH)
+    trunk, _ = Network(weights.arch).split(POOLED)
+    return Trunk(store.publish_trunk({name: weights.variables[name] for name in shapes(trunk)}), POOLED)

@@ -31,6 +31,13 @@ ARCHITECTURES: Mapping[str, Architecture] = {arch.name: arch for arch in (B0, LI
 """The published architectures by name, which also tells the records apart."""
 
 
+CLASSIFIER = ("top.classifier.kernel", "top.classifier.bias")
+"""The variables of the last stage, in both families."""
+
+POOLED = "top"
+"""The stage before it, whose output, a photo's features, is all that the classifier sees."""
+
+
 @dataclass(frozen=True)
 class Network:
     """Some consecutive stages of an architecture, which all have the same names; `folded`, without batch norm."""

@@ -12,12 +12,10 @@ from math import floor, inf
 
 from prohibit_jax.bench.jax_engines import numbers
 from prohibit_jax.bundle.card import Card
-from prohibit_jax.models.network import Architecture, Network
+from prohibit_jax.models.network import POOLED, Architecture, Network
 from prohibit_jax.score.stack import arrange
 
 TRUNKS = ("s2", "s3", "s4", "s5", "s6", "s7", "top")
-MERGED = "top"
-"""What a merged network is: a trunk through this stage, and a head of a few numbers for each class."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +140,10 @@ def options(costs: Costs, parts: Parts, budget_ms: float) -> tuple[Option, ...]:
         found.append(_option("trunk", trunk, label, costs, _with(parts, form), form, budget_ms))
     whole = sum(part.heads for part in parts if part.form == usual)
     if whole > 1:
-        form = Form(usual.arch, usual.size, MERGED)
+        form = Form(usual.arch, usual.size, POOLED)
         merged = (*(part for part in parts if part.form != usual), Part(form, whole + 1))
         label = f"merged with {whole} whole heads"
-        found.append(_option("merge", MERGED, label, costs, merged, form, budget_ms))
+        found.append(_option("merge", POOLED, label, costs, merged, form, budget_ms))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from prohibit_jax.bundle.card import Card
 from prohibit_jax.bundle.store import Head, Store
 from prohibit_jax.config import ReleaseConfig, load_config, parse_config
 from prohibit_jax.data.dataset import labelled
-from prohibit_jax.heads.judge import evaluate_head
+from prohibit_jax.heads.judge import config_on, evaluate_head
 from prohibit_jax.plan.budget import check_budget
 from prohibit_jax.release.compare import compare_heads
 from prohibit_jax.release.history import Gate
@@ -75,8 +75,7 @@ def judge(
 
 def photos_of(head: Head, source: str, store: Store) -> Source:
     """The photos of `source`, of which labels are those that the head's config says. Raises InputError as they do."""
-    tables = {**head.card.config, "data": {**head.card.config.get("data", {}), "source": source}}
-    return labelled(parse_config(tables, f"card of {head.ref}"), store.root, every_label=False)[0]
+    return labelled(config_on(head, source), store.root, every_label=False)[0]
 
 
 def fit(serving: Scorer, head: Head, photos: Source, store: Store) -> tuple[Gate, Gate]:

@@ -178,11 +178,8 @@ class History:
         return Entry.from_json(parse_json(read_file(path, LIMIT), str(path)), number, str(path))
 
     def _whole(self, pin: Pin) -> Pin:
-        """The pin of a head that is read whole, trunk included."""
-        head = self.store.read_head(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256)
-        if head.card.trunk:
-            self.store.read_trunk(head.card.trunk.sha256, head.card.trunk_network())
-        return Pin.of(head)
+        """The pin of a head that is read, trunk included."""
+        return Pin.of(self.store.read_whole(pin.ref, sha256=pin.sha256, card_sha256=pin.card_sha256))
 
     def _pin(self, ref: HeadRef) -> Pin:
         """As a former lock file pinned it; where none is left, as it lies in the store."""

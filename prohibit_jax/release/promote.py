@@ -98,9 +98,7 @@ def _own_source(head: Head) -> str:
 
 def _whole(store: Store, ref: HeadRef | str) -> Head:
     """The head, verified with its trunk."""
-    head = store.read_head(ref)
-    if head.card.trunk:
-        store.read_trunk(head.card.trunk.sha256, head.card.trunk_network())
+    head = store.read_whole(ref)
     Pin.of(head)
     return head
 

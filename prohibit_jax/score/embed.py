@@ -19,13 +19,12 @@ from etils import epath
 
 from prohibit_jax.bundle.fold import fold
 from prohibit_jax.bundle.store import Store, open_store
-from prohibit_jax.models.network import Architecture, Network, normalise, shapes
+from prohibit_jax.models.network import CLASSIFIER, POOLED, Architecture, Network, normalise, shapes
 from prohibit_jax.score.engine import padded
 from prohibit_jax.score.scorer import batches
 from prohibit_jax.score.stack import Folded
 from prohibit_jax.types import Embeddings, Images, InputError, Preprocessing, Variables
 
-CLASSIFIER = ("top.classifier.kernel", "top.classifier.bias")
 SPEC = re.compile(r"(?P<weights>.+?)(:(?P<size>[0-9]{1,4}))?")
 
 
@@ -87,7 +86,7 @@ def load_embedder(store: Store | epath.PathLike, spec: str, batch: int = 32) -> 
     photos = replace(weights.preprocessing, size=size)
     features = len(weights.variables[CLASSIFIER[0]])
     made_with = Embedding(parts["weights"], size, _sha256(weights.arch, photos, weights.variables), features)
-    trunk, _ = Network(weights.arch).split("top")
+    trunk, _ = Network(weights.arch).split(POOLED)
     folded = fold(trunk, {name: weights.variables[name] for name in shapes(trunk)})
     return Embedder(made_with, batch, _compiled(Folded(*folded), photos, batch))
 

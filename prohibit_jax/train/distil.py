@@ -20,15 +20,12 @@ from pydantic import Field
 
 from prohibit_jax.config import Part, Positive, Section, Share, TrainConfig
 from prohibit_jax.data.stream import class_balanced
-from prohibit_jax.models.network import Network, apply, normalise, shapes
+from prohibit_jax.models.network import CLASSIFIER, POOLED, Network, apply, normalise, shapes
 from prohibit_jax.train.classifier import LEAST_SPREAD
 from prohibit_jax.train.examples import Examples, at_batch
 from prohibit_jax.train.optimiser import optimiser_of
-from prohibit_jax.train.state import Step, TrainState, predict_of, start
+from prohibit_jax.train.state import Step, TrainState, averaged, predict_of, start
 from prohibit_jax.types import InputError, Line, Preprocessing, Variables, silent
-
-CLASSIFIER = ("top.classifier.kernel", "top.classifier.bias")
-THROUGH = "top"
 
 PENALTY = 0.03
 """Of the squared norm of the classifier's kernel on standardised features, for each photo."""
@@ -142,10 +139,7 @@ def step_of(
         loss, gradient = jax.value_and_grad(error)(state.params, state, normalise(x, preprocessing), wanted)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
-        # As in `train/state.py`: an average that starts at the first weights forgets them slowly.
-        taken = state.step.astype(jnp.float32)
-        decay = jnp.minimum(average, (1.0 + taken) / (10.0 + taken))
-        moved = optax.incremental_update({**params, **state.statistics}, state.average, 1 - decay)
+        moved = averaged(state, {**params, **state.statistics}, average)
         return TrainState(state.step + 1, params, state.statistics, moved, optimiser_state), loss
 
     return step
@@ -169,7 +163,7 @@ def fitted(
 
     Memory does not grow with the photos: only sums over them are kept.
     """
-    trunk, _ = network.split(THROUGH)
+    trunk, _ = network.split(POOLED)
     predict, on_device = (
         predict_of(trunk, preprocessing),
         {name: jnp.asarray(variables[name]) for name in shapes(trunk)},

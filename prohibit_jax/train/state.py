@@ -81,13 +81,21 @@ def step_of(
         with jax.numpy_dtype_promotion("standard"):  # Optax raises a decay to the power of an integer
             updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         params: Arrays = optax.apply_updates(state.params, updates)
-        # An average that starts at the first weights forgets them slowly, so its decay is warmed up (tf.train's rule).
-        taken = state.step.astype(jnp.float32)
-        decay = jnp.minimum(config.average, (1.0 + taken) / (10.0 + taken))
-        average = optax.incremental_update({**params, **moved}, state.average, 1 - decay)
+        average = averaged(state, {**params, **moved}, config.average)
         return TrainState(state.step + 1, params, moved, average, optimiser_state), loss
 
     return step
+
+
+def averaged(state: TrainState, variables: Arrays, decay: float) -> Arrays:
+    """The moving average after a step that led to these variables.
+
+    An average that starts at the first weights forgets them slowly, so its decay is warmed up (tf.train's rule).
+    """
+    taken = state.step.astype(jnp.float32)
+    warmed = jnp.minimum(decay, (1.0 + taken) / (10.0 + taken))
+    average: Arrays = optax.incremental_update(variables, state.average, 1 - warmed)
+    return average
 
 
 @cache
