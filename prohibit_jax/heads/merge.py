@@ -274,7 +274,7 @@ def _teachers(
         else:
             _, labels = labelled(config, store.root, every_label=False)
             seen[config.data] = replace(seen[config.data], labels=labels)
-        dataset = _sided(head, seen[config.data], source)
+        dataset = _sided(head, seen[config.data], source, warn)
         for side in ("validation", "test"):
             try:
                 require_all(dataset, side)
@@ -284,9 +284,9 @@ def _teachers(
     return teachers
 
 
-def _sided(head: Head, dataset: Dataset, source: str) -> Dataset:
+def _sided(head: Head, dataset: Dataset, source: str, warn: Callable[[str], None]) -> Dataset:
     """The same with the test side of the head's own training; where that had no validation side, with the split's."""
-    test = own_sides(head, dataset, source).sides == "test"
+    test = own_sides(head, dataset, source, warn).sides == "test"
     return replace(dataset, sides=np.where(test, "test", np.where(dataset.sides == "test", "train", dataset.sides)))
 
 

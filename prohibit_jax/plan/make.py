@@ -46,18 +46,22 @@ def make_plan(
         precision: in which the bundle serves.
         seconds: what the timed calls may take together.
 
-    Raises InputError if the bundle or its last plan cannot be read, or the device cannot be measured.
+    Raises InputError if the bundle or its last plan cannot be read, the bundle is changed meanwhile, or the device
+    cannot be measured.
     """
     for option, value in (("--budget-ms", budget_ms), ("--seconds", seconds)):
         if not 0 < value < inf:
             raise InputError(f"{option} {value}: give a number above 0")
-    cards = [store.read_card(pin.ref) for pin in read_bundle(store, name).pins]
+    bundle = read_bundle(store, name)
+    cards = [store.read_card(pin.ref) for pin in bundle.pins]
     former, parts, device = read_plan(store, name), parts_of(cards), look()
     forms = forms_to_measure(parts)
     points = [point for form in forms for point in points_of(form, batch, precision)]
     served, *figures = measure(
         [serving_point(name, str(store.root), batch, precision), *points], device, seconds=seconds, progress=progress
     )
+    if read_bundle(store, name) != bundle:
+        raise InputError(f"bundle {name}: it was changed while it was measured; plan it again")
     costs = costs_of(forms, points, figures)
     found, now = options(costs, parts, budget_ms), latency(costs, parts)
     record = Record(

@@ -3,12 +3,14 @@
 Every change of a bundle by `launch promote`, `merge` and `rollback` is an entry, `releases/NAME/<n>.json`, of schema 1
 with all fields of `Entry` (`class`, `from` and `to` are its name, old and new). The lock file and the entries are
 several files, of which a killed process may leave some. So `pending.json` is written first, then the lock file, then
-the entries: what is pending has come to pass if the lock file is the one that it names, else it never did.
+the entries: what is pending has come to pass if the lock file, or one that it has replaced since, is the one that it
+names, else it never did.
 """
 
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +22,7 @@ from typing import Any, Literal
 from etils import epath
 
 from prohibit_jax.bundle.card import SCHEMA, check_schema, parse_json, read_record
-from prohibit_jax.bundle.lock import Bundle, Pin, check_bundle, hold_bundles, read_bundle, write_bundle
+from prohibit_jax.bundle.lock import LOCK_LIMIT, Bundle, Pin, check_bundle, hold_bundles, read_bundle, write_bundle
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.files import publish_file, read_file
 from prohibit_jax.types import HeadRef, InputError, check_name
@@ -85,6 +87,7 @@ class History:
         self.store = store
         self.bundle = check_name(bundle, "bundle")
         self.folder = store.root / "releases" / bundle
+        self._former = store.bundles / "history" / bundle  # lock files, 1, 2, …
 
     def entries(self) -> tuple[Entry, ...]:
         """Every release, oldest first, even one whose process was killed between the lock file and the entry."""
@@ -139,7 +142,8 @@ class History:
         first = max(_numbers(self.folder), default=0) + 1
         numbered = enumerate(drafts, first)
         entries = tuple(replace(draft, number=n, bundle_sha256=bundle.sha256) for n, draft in numbered)
-        pending = {"schema": SCHEMA, "first": first, "entries": [entry.to_json() for entry in entries]}
+        drafted = [entry.to_json() for entry in entries]
+        pending = {"schema": SCHEMA, "first": first, "formers": len(_numbers(self._former)), "entries": drafted}
         publish_file(self.folder / PENDING, _text(pending))
         write_bundle(self.store, bundle)
         self._settle()
@@ -162,16 +166,22 @@ class History:
                 raise
             return ()
         check_schema(content, str(path))
-        drafts, first = content.get("entries"), content.get("first")
+        drafts, first, formers = (content.get(key) for key in ("entries", "first", "formers"))
         if (
             not isinstance(drafts, list)
             or not all(isinstance(draft, dict) for draft in drafts)
             or type(first) is not int
+            or type(formers) is not int
         ):
             raise InputError(f"{path}: damaged; remove it")
         entries = tuple(Entry.from_json(each, n, str(path)) for n, each in enumerate(drafts, first))
-        lock = read_bundle(self.store, self.bundle).sha256
-        return entries if all(entry.bundle_sha256 == lock for entry in entries) else ()
+        since = {read_bundle(self.store, self.bundle).sha256, *self._replaced(formers)}
+        return entries if all(entry.bundle_sha256 in since for entry in entries) else ()
+
+    def _replaced(self, formers: int) -> Iterator[str]:
+        """The hashes of the lock files that were replaced after there had been so many."""
+        for number in _numbers(self._former)[formers:]:
+            yield hashlib.sha256(read_file(self._former / f"{number}.json", LOCK_LIMIT)).hexdigest()
 
     def _read(self, number: int) -> Entry:
         path = self.folder / f"{number}.json"
@@ -189,8 +199,8 @@ class History:
     def _formers(self, name: str) -> Iterator[Pin]:
         """The class's pin in the former lock files that have one, newest first."""
         kept = copy(self.store)
-        kept.bundles = self.store.bundles / "history" / self.bundle  # they are bundles too, 1, 2, …
-        for number in reversed(_numbers(kept.bundles)):
+        kept.bundles = self._former  # they are bundles too
+        for number in reversed(_numbers(self._former)):
             with suppress(InputError):  # one that was damaged when it was replaced, and is kept as it was
                 yield from [pin for pin in read_bundle(kept, str(number)).pins if pin.ref.name == name]
 

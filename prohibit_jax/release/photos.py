@@ -54,7 +54,8 @@ class Photos:
         rows = dataset.rows("all")
         if side == "test":
             for head in (old, new):
-                theirs = own_sides(head, self._looked_at(class_config(head, name, self.source)), self.source)
+                seen = self._looked_at(class_config(head, name, self.source))
+                theirs = own_sides(head, seen, self.source, self.warn)
                 unseen = {theirs.index.sha256[row] for row in np.flatnonzero(theirs.sides == "test")}
                 rows = rows[[dataset.index.sha256[row] in unseen for row in rows]]
         for label, kind in ((1, "positive"), (0, "negative")):

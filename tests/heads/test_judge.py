@@ -55,6 +55,21 @@ def test_other_photos(trained: Trained, tmp_path: Path) -> None:
     assert evaluate_head(HeadRef("cash"), other, trained.store).metrics["positives"] == 5
 
 
+def test_another_source_with_sides_of_its_own_is_warned_of(trained: Trained, tmp_path: Path) -> None:
+    other = write_photos(tmp_path, 5, first=500, broken=False).removeprefix("folder:")
+    photos = sorted(path for path in Path(other).rglob("*") if path.is_file())
+    manifest = tmp_path / "photos.csv"
+    rows = [f"{path},{path.parent.name},test" for path in photos]
+    manifest.write_text("\n".join(["path,label,split", *rows]))
+    warnings: list[str] = []
+    evaluate_head(HeadRef("cash"), f"manifest:{manifest}", trained.store, side="test", warn=warnings.append)
+    said = f"manifest:{manifest}: photos that cash@1 was trained on, from {trained.source}, may be on its test side"
+    assert warnings == [said]
+    warnings.clear()
+    evaluate_head(HeadRef("cash"), trained.source, trained.store, side="test", warn=warnings.append)
+    assert warnings == trained.warnings["cash"]
+
+
 def test_a_set_that_lacks_some_labels_of_the_class_still_judges(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     asked = config("folder:elsewhere", label="gun").model_dump(mode="json", by_alias=True)

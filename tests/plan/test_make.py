@@ -10,7 +10,9 @@ import pytest
 
 from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
+from prohibit_jax.plan import make
 from prohibit_jax.plan.make import make_plan
+from prohibit_jax.plan.measure import Figure
 from prohibit_jax.plan.record import Record, read_plan, write_plan
 from prohibit_jax.types import InputError
 from tests.plan.plans import publish, take_round_figures
@@ -51,6 +53,19 @@ def test_the_plan_before_is_held_to_what_it_said(store: Store, monkeypatch: pyte
     first, second = plan(store).history
     assert first.measured_ms == 33.0
     assert (second.foretold_ms, second.measured_ms) == (20.0, 25.0)
+
+
+def test_a_bundle_that_changes_meanwhile_is_not_planned(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = make.measure
+
+    def slowly(*points: Any, **named: Any) -> list[Figure]:
+        make_bundle(store, "prod", ["w0"])
+        return measure(*points, **named)
+
+    monkeypatch.setattr(make, "measure", slowly)
+    with pytest.raises(InputError, match=r"^bundle prod: it was changed while it was measured; plan it again"):
+        plan(store)
+    assert read_plan(store, "prod") is None
 
 
 @pytest.mark.parametrize("change", [{"device": "another"}, {"batch": 1}, {"forms": ()}])

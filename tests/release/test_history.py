@@ -234,6 +234,24 @@ def test_the_same_release_killed_once_is_there_once(shop: Shop, monkeypatch: pyt
     assert [each.number for each in History(shop.store, "prod").entries()] == [1, 2, 3]
 
 
+def test_a_bundle_by_hand_after_a_kill_forgets_no_release(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = history.publish_file
+
+    def fatal(path: Path, data: bytes, *, overwrite: bool = True) -> None:
+        if not overwrite:
+            raise Killed
+        publish(path, data, overwrite=overwrite)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "publish_file", fatal)
+        with pytest.raises(Killed):
+            release(shop, "weapon@2")
+    make_bundle(shop.store, "prod", ["weapon@3", "cash@1", "blade@1"])
+    assert [each.new for each in History(shop.store, "prod").entries()] == ["weapon@2"]
+    release(shop, "cash@2")
+    assert [each.new for each in History(shop.store, "prod").entries()] == ["weapon@2", "cash@2"]
+
+
 def test_what_is_pending_and_damaged_is_named(shop: Shop) -> None:
     release(shop, "weapon@2")
     path = Path(shop.store.root / "releases" / "prod" / "pending.json")
