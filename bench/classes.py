@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from bench.kept import kept
 from launch.console import bar
 from prohibit_jax.bundle.card import Card, library_versions
 from prohibit_jax.bundle.store import Head
@@ -100,10 +101,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", type=int, default=96)
     arguments = parser.parse_args()
-    results: Results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     photos = read(arguments.data, arguments.store, arguments.size)
     names = photos.classes(arguments.classes)
-    results |= {"photos": len(photos.labels), "size": arguments.size, "classes": names, "steps": STEPS}
+    settings = {"photos": len(photos.labels), "size": arguments.size, "classes": names, "steps": STEPS}
+    results = kept(arguments.out, settings)
     step = whole_step(photos)
     with bar() as line:
         advance = line("heads")

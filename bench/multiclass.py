@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from bench.kept import kept
 from launch.console import bar
 from prohibit_jax.config import TrainConfig, load_config
 from prohibit_jax.data.dataset import load_dataset
@@ -85,9 +86,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", type=int, default=96)
     arguments = parser.parse_args()
-    results: Results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     photos = read(arguments.data, arguments.store, arguments.size)
-    results |= about(photos, arguments.seconds)
+    results = kept(arguments.out, about(photos, arguments.seconds))
     for seed in range(arguments.seeds):
         if str(seed) not in results.setdefault("seeds", {}):
             results["seeds"][str(seed)] = one_seed(photos, seed, arguments.seconds, arguments.store)

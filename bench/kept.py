@@ -1,0 +1,17 @@
+"""A results file that a script goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def kept(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file holds already, and the settings. Ends the script where it was made with others."""
+    found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
+    for key, value in settings.items():
+        if found.get(key, value) != value:
+            raise SystemExit(f"{out}: made with {key} {found[key]}, now {value}; name another file, or remove this one")
+    return found | dict(settings)
