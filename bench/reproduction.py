@@ -79,7 +79,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
         apart=True,
     ),
     "newclass": Measurement(script("newclass")),
-    "classes": Measurement(script("classes"), _has_classes),
+    "classes": Measurement(script("classes", "--size", "64"), _has_classes),
     "cascade": Measurement(script("cascade")),
 }
 
