@@ -327,18 +327,18 @@ def days(part: Part, labels: Found) -> list[str]:
 
 
 def typed(found: Found) -> str:
-    """The commands and their minutes."""
+    """The commands and their seconds."""
 
     def rows(which: str) -> list[Row]:
-        return [(f"`{row['command']}`", f"{row['seconds'] / 60:.1f}") for row in found[which]]
+        return [(f"`{row['command']}`", f"{row['seconds']:.1f}") for row in found[which]]
 
     return blocks(
         prose(f"""
             **Photos that lie in folders.** Three classes serve; then `{found["class"]}` is wanted. The last line is the
             wait until the service, which runs all the while and follows the store, answers with the class's score:"""),
-        table(("command", "minutes"), [*rows("new"), ("**in all**", f"**{minutes(found['new']):.1f}**")]),
+        table(("command", "seconds"), [*rows("new"), ("**in all**", f"**{seconds(found['new']):.1f}**")]),
         "What was there before was made so too; the first training also runs all photos through the trunk, once:",
-        table(("command", "minutes"), rows("before")),
+        table(("command", "seconds"), rows("before")),
     )
 
 
@@ -597,7 +597,7 @@ def days_claim(results: Results) -> Claim:
     """Of point 5."""
     here = None
     if found := results.get("newclass"):
-        here = f"{minutes(found['new']):.1f} minutes of the machine, and its own labels"
+        here = f"{seconds(found['new']):.0f} seconds of the machine, and its own labels"
     return "a new category", "no 200,000 photos labelled again", here
 
 
@@ -658,9 +658,9 @@ def others(found: Found) -> list[Any]:
     return [row for step in found["steps"] for row in step["heads"] if row["before"] == row["after"]]
 
 
-def minutes(rows: Sequence[Any]) -> float:
+def seconds(rows: Sequence[Any]) -> float:
     """Of commands, together."""
-    return float(sum(row["seconds"] for row in rows) / 60)
+    return float(sum(row["seconds"] for row in rows))
 
 
 def ahead(of: Mapping[str, float]) -> str:
