@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -204,10 +205,10 @@ def merged(photos: Photos, names: Sequence[str], seed: int, store: Path) -> dict
     logits = [np.load(store / "logits" / str(seed) / f"{name}.npz")["whole"] for name in names]
     network = Network(with_fresh_classifier(photos.weights, outputs=len(names), seed=0).arch)
     config = DistilConfig(epochs=EPOCHS, seed=seed)
-    with bar() as line:
+    with bar() as line, tempfile.TemporaryDirectory() as folder:
         taught = distil(
             network, preprocessing_of(photos), photos.weights.variables, Chosen(photos.images[~test], config.batch),
-            np.stack(logits, 1)[~test], config, line,
+            np.stack(logits, 1)[~test], config, epath.Path(folder), line,
         )  # fmt: skip
     predict = at_batch(partial(predict_of(network, preprocessing_of(photos)), jax.device_put(taught)), BATCH)
     tested = photos.images[test]

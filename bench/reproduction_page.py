@@ -336,7 +336,7 @@ def typed(found: Found) -> str:
         prose(f"""
             **Photos that lie in folders.** Three classes serve; then `{found["class"]}` is wanted. The last line is the
             wait until the service, which runs all the while and follows the store, answers with the class's score:"""),
-        table(("command", "seconds"), [*rows("new"), ("**in all**", f"**{seconds(found['new']):.1f}**")]),
+        table(("command", "seconds"), [*rows("new"), ("**in all**", f"**{took(found['new']):.1f}**")]),
         "What was there before was made so too; the first training also runs all photos through the trunk, once:",
         table(("command", "seconds"), rows("before")),
     )
@@ -597,7 +597,7 @@ def days_claim(results: Results) -> Claim:
     """Of point 5."""
     here = None
     if found := results.get("newclass"):
-        here = f"{seconds(found['new']):.0f} seconds of the machine, and its own labels"
+        here = f"{took(found['new']):.0f} seconds of the machine, and its own labels"
     return "a new category", "no 200,000 photos labelled again", here
 
 
@@ -658,8 +658,8 @@ def others(found: Found) -> list[Any]:
     return [row for step in found["steps"] for row in step["heads"] if row["before"] == row["after"]]
 
 
-def seconds(rows: Sequence[Any]) -> float:
-    """Of commands, together."""
+def took(rows: Sequence[Any]) -> float:
+    """Seconds of commands, together."""
     return float(sum(row["seconds"] for row in rows))
 
 

@@ -90,7 +90,7 @@ def jax_step(arch: Architecture, variables: Mapping[str, np.ndarray], images: np
     optimiser = optimiser_of(config, steps=1000)
     size = images.shape[1]
     step = step_of(network, Preprocessing(size, MEAN, STD), config, optimiser, batch_statistics=True)
-    state = start(network, {name: jnp.asarray(array) for name, array in variables.items()}, optimiser)
+    state = start(network, variables, optimiser)
 
     def run() -> float:
         nonlocal state

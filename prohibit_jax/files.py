@@ -15,7 +15,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -137,6 +137,28 @@ def hold(handle: int, folder: Path, refusal: str) -> None:
     except (BlockingIOError, FileNotFoundError):
         pass
     raise InputError(refusal)
+
+
+@contextmanager
+def held(folder: epath.Path, refusal: str) -> Iterator[None]:
+    """Makes a folder and keeps it from every other process meanwhile; one that is left empty is removed.
+
+    Raises InputError(refusal) while another process has it. An object store has no locks, so nobody is kept out there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_local(folder):
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        hold(handle, Path(folder), refusal)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # there is something in it
+                Path(folder).rmdir()
+    finally:
+        os.close(handle)
 
 
 def _beside(parent: epath.Path) -> tuple[Path, Path]:

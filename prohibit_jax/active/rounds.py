@@ -8,13 +8,11 @@ one that was being made when its process was killed is not there.
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +24,7 @@ from prohibit_jax.active.stopping import Change
 from prohibit_jax.bundle.card import check_schema, parse_json, read_record
 from prohibit_jax.bundle.store import Store
 from prohibit_jax.evaluate.metrics import Interval
-from prohibit_jax.files import hold, is_local, publish_numbered, read_file
+from prohibit_jax.files import held, is_local, publish_numbered, read_file
 from prohibit_jax.score.embed import Embedding
 from prohibit_jax.types import HeadRef, InputError, check_name
 
@@ -146,24 +144,9 @@ class Rounds:
         """What a round asks, best first."""
         return read_queue(self.queue_path(number))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keeps everyone else from making a round meanwhile. Raises InputError while another does."""
-        if not is_local(self.folder):  # an object store has no locks
-            yield
-            return
-        folder = Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            hold(handle, folder, f"class {self.name}: its next round is being made already; wait for it")
-            try:
-                yield
-            finally:
-                with suppress(OSError):  # there is a round in it
-                    folder.rmdir()
-        finally:
-            os.close(handle)
+        return held(self.folder, f"class {self.name}: its next round is being made already; wait for it")
 
     def unseen(self, number: int) -> dict[str, float]:
         """The logits of all labelled photos of a round with a head by classifiers that had not seen them, by SHA-256.

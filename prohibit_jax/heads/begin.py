@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +34,14 @@ class Beginning:
     variables: Variables
     trunk_through: str
     pretrained: bool
+
+    @property
+    def sha256(self) -> str:
+        """Of the variables, by which a run that goes on knows them again."""
+        digest = hashlib.sha256()
+        for name in sorted(self.variables):
+            digest.update(name.encode() + np.asarray(self.variables[name]).tobytes())
+        return digest.hexdigest()
 
 
 def begin(config: Config, store: Store) -> Beginning:

@@ -266,12 +266,9 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
 def _same_start(run: epath.Path, dataset: Dataset, beginning: Beginning) -> None:
     """Remembers what the run began with; it is never resumed on other photos, labels, sides or weights."""
     rows = [dataset.index.sha256, dataset.labels.tolist(), dataset.sides.tolist()]
-    weights = hashlib.sha256()
-    for name in sorted(beginning.variables):
-        weights.update(name.encode() + np.asarray(beginning.variables[name]).tobytes())
     found = {
         "photos": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
-        "weights": weights.hexdigest(),
+        "weights": beginning.sha256,
         **dataset.summary(),
     }
     remembered = run / "start.json"

@@ -7,6 +7,8 @@ all is undone by pinning the former versions, which stay as they are.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +29,7 @@ from prohibit_jax.data.sources import Item, Source, open_source
 from prohibit_jax.data.splits import clusters, split
 from prohibit_jax.evaluate.metrics import average_precision
 from prohibit_jax.evaluate.paired import Pair, pair
+from prohibit_jax.files import held
 from prohibit_jax.heads.begin import LAST, Beginning, begin
 from prohibit_jax.heads.judge import config_on, own_sides
 from prohibit_jax.heads.make import verdict_of
@@ -137,6 +140,8 @@ def merge_heads(
 ) -> Merged:
     """Teaches one network what several heads say of a pool of photos, and publishes it where no class loses by it.
 
+    Given again, after a kill or with another `max_loss` or `partly`, it goes on from the last epoch that it finished.
+
     Photos on the validation or test side of any of the classes, near-identical ones, and those of the pool that
     would come on these sides with a label, teach nothing. Calibration and
     thresholds come from each class's validation photos, what it gains or loses from its test photos.
@@ -178,7 +183,9 @@ def merge_heads(
     trunks = read_trunks(store, [head.card for head in heads])
     asked = scorer_of(heads, trunks, (BATCH,))
     (targets,) = _logits([asked], taught_by, progress("asking the heads"))
-    variables = _taught(beginning, taught_by, targets, teachers[0].config.data.workers, config.train, progress)
+    run = store.runs / "merged" / _key(beginning, pool_sha256, targets, config.train)
+    with held(run, f"{run}: the same heads are being merged there; wait for it"):
+        variables = _taught(beginning, taught_by, targets, teachers[0].config.data.workers, config.train, run, progress)
     trunk = {name: variables[name] for name in shapes(beginning.network.split(POOLED)[0])}
     made = {
         "made": "merged",
@@ -358,8 +365,20 @@ def _logits(scorers: Sequence[Scorer], photos: Photos, advance: Advance) -> list
     return [np.concatenate(part) for part in parts]
 
 
+def _key(beginning: Beginning, pool_sha256: str, targets: np.ndarray, config: DistilConfig) -> str:
+    """Names what a network is taught, from what and how: the same again goes on from what is there."""
+    about = [beginning.sha256, beginning.preprocessing.size, pool_sha256, config.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(about).encode() + targets.tobytes()).hexdigest()
+
+
 def _taught(
-    beginning: Beginning, photos: Photos, targets: np.ndarray, workers: int, config: DistilConfig, progress: Line
+    beginning: Beginning,
+    photos: Photos,
+    targets: np.ndarray,
+    workers: int,
+    config: DistilConfig,
+    run: epath.Path,
+    progress: Line,
 ) -> dict[str, np.ndarray]:
     """The merged network's variables, with an output for each head."""
     size = beginning.preprocessing.size
@@ -372,6 +391,7 @@ def _taught(
         PhotoExamples(photos, size, config.training(), workers, photos.limits),
         targets,
         config,
+        run,
         progress,
     )
 

@@ -6,9 +6,8 @@ folder beside it, which then goes; once it is there, its rows serve a later job 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from prohibit_jax.bundle.lock import Bundle
-from prohibit_jax.files import PREFIX, TEMPORARY, hold, is_local
+from prohibit_jax.files import PREFIX, TEMPORARY, held, is_local
 from prohibit_jax.score.bulk import Record, Source
 from prohibit_jax.score.embed import Embedding
 from prohibit_jax.score.table import SHARD, UNFINISHED, ScoreTable, open_scores, shard_of, write_tables
@@ -87,24 +86,12 @@ class Shards:
     def locked(self) -> Iterator[None]:
         """Makes the folder if need be and keeps every other job out. Raises InputError while there is one."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(exist_ok=True)
-        if not is_local(self.folder):  # an object store has no locks
+        with held(self.folder, f"{self.folder}: another job is writing there; wait for it, or give another --out"):
+            if is_local(self.folder):
+                for left in Path(self.folder).glob(f"{PREFIX}*"):  # by jobs that were killed
+                    if TEMPORARY.fullmatch(left.name):
+                        left.unlink()
             yield
-            return
-        folder = Path(self.folder)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            hold(handle, folder, f"{folder}: another job is writing there; wait for it, or give another --out")
-            for left in folder.glob(f"{PREFIX}*"):  # by jobs that were killed
-                if TEMPORARY.fullmatch(left.name):
-                    left.unlink()
-            try:
-                yield
-            finally:
-                with suppress(OSError):  # there is something in it
-                    folder.rmdir()
-        finally:
-            os.close(handle)
 
     def found(self, source: Source) -> dict[int, Piece]:
         """What earlier jobs left, by number of shard: the first rows of a shard, or all of them.

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 from pydantic import Field
 
 from prohibit_jax.config import Part, Positive, Section, Share, TrainConfig
 from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.models.network import CLASSIFIER, POOLED, Network, apply, normalise, shapes
+from prohibit_jax.train.checkpoint import Checkpoints
 from prohibit_jax.train.classifier import LEAST_SPREAD
 from prohibit_jax.train.examples import Examples, at_batch
 from prohibit_jax.train.optimiser import optimiser_of
@@ -63,9 +66,12 @@ def distil(
     examples: Examples,
     targets: np.ndarray,
     config: DistilConfig,
+    folder: epath.Path,
     progress: Line = silent,
 ) -> dict[str, np.ndarray]:
     """Teaches a network what its teachers say; the same input gives the same variables.
+
+    Every epoch is kept in `folder`: what was killed goes on from there, and what is done is not done again.
 
     Args:
         network: all its stages, with an output for each teacher.
@@ -74,6 +80,7 @@ def distil(
         examples: n photos, plain.
         targets: float32 [n, outputs], the teachers' logits of them.
         config: how it is taught.
+        folder: of this teaching alone, whose checkpoints it keeps.
         progress: opens a progress bar.
 
     Returns:
@@ -83,24 +90,35 @@ def distil(
         InputError: training diverged, or a photo cannot be read.
     """
     wanted = np.clip(targets, -FARTHEST, FARTHEST)
-    student = {**variables, **fitted(network, preprocessing, variables, examples, wanted, config.batch, progress)}
+
+    def with_classifier(variables: Variables) -> dict[str, np.ndarray]:
+        found = fitted(network, preprocessing, variables, examples, wanted, config.batch, progress)
+        return {**variables, **found}
+
     if not config.epochs:
-        return student
+        return with_classifier(variables)
     order = stream(targets, config)
     steps = len(order) // config.batch
+    per_epoch = steps // config.epochs
     optimiser = optimiser_of(config.training(), steps)
     step = step_of(network, preprocessing, optimiser, config.average)
-    state = start(network, {name: jnp.asarray(array) for name, array in student.items()}, optimiser)
-    advance = progress("teaching")
-    with closing(examples.stream(order, 0)) as batches:
-        for done, (inputs, rows) in enumerate(batches, 1):
-            state, loss = step(state, jnp.asarray(inputs), jnp.asarray(wanted[rows]))
-            if done % 5 == 1 or done == steps:
-                advance(done, steps, f"teaching: loss {float(loss):.4f}")
+    empty = {name: np.zeros(shape, np.float32) for name, shape in shapes(network).items()}
+    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        kept = checkpoints.restore(start(network, empty, optimiser))
+        epoch, state = kept or (0, start(network, with_classifier(variables), optimiser))
+        advance = progress("teaching")
+        with closing(examples.stream(order, epoch * per_epoch)) as batches:
+            while epoch < config.epochs:
+                for done, (inputs, rows) in enumerate(islice(batches, per_epoch), epoch * per_epoch + 1):
+                    state, loss = step(state, jnp.asarray(inputs), jnp.asarray(wanted[rows]))
+                    if done % 5 == 1 or done == steps:
+                        advance(done, steps, f"teaching: loss {float(loss):.4f}")
+                epoch += 1
+                checkpoints.save(epoch, state)
     taught: dict[str, np.ndarray] = jax.device_get(state.average)
     if not all(np.isfinite(array).all() for array in taught.values()):
         raise InputError(f"train.learning_rate: at {config.learning_rate:g} training diverged; use a lower one")
-    return taught | fitted(network, preprocessing, taught, examples, wanted, config.batch, progress)
+    return with_classifier(taught)
 
 
 def stream(targets: np.ndarray, config: DistilConfig) -> np.ndarray:

@@ -125,7 +125,7 @@ def fit(
             return np.float32(mean_average_precision(labels, probabilities(logits)))
         return np.float32(average_precision(labels, logits[:, 0]))
 
-    state = start(network, {name: jnp.asarray(array) for name, array in variables.items()}, optimiser)
+    state = start(network, variables, optimiser)
     best = Best(state.average, np.int32(0), np.float32(-1))
     history = np.full((config.epochs, 2), np.nan, np.float32)  # loss and average precision by epoch
     with closing(Checkpoints(folder / "checkpoints")) as checkpoints:

@@ -14,7 +14,7 @@ import optax
 from prohibit_jax.config import TrainConfig
 from prohibit_jax.models.network import Network, apply, normalise, statistics
 from prohibit_jax.train.losses import loss_of
-from prohibit_jax.types import Preprocessing
+from prohibit_jax.types import Preprocessing, Variables
 
 Arrays = dict[str, jax.Array]
 
@@ -35,7 +35,7 @@ class TrainState:
 Step = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, jax.Array]]
 
 
-def start(network: Network, variables: Arrays, optimiser: optax.GradientTransformation) -> TrainState:
+def start(network: Network, variables: Variables, optimiser: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     moving = statistics(network)
     params = {name: jnp.asarray(array) for name, array in variables.items() if name not in moving}

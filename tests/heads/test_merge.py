@@ -18,6 +18,7 @@ from prohibit_jax.heads.merge import MergeConfig, Merged, merge_heads
 from prohibit_jax.heads.quick import gather, make_quick, pool_embedder, publish, spread_of
 from prohibit_jax.models.network import Network, init
 from prohibit_jax.score.scorer import load_scorer
+from prohibit_jax.train import distil as teaching
 from prohibit_jax.train.distil import DistilConfig
 from prohibit_jax.train.state import predict_of
 from prohibit_jax.types import HeadRef, InputError
@@ -108,7 +109,9 @@ def test_one_network_scores_as_the_published_heads_do(store: Store, merged: Merg
     np.testing.assert_allclose(served, student, rtol=0, atol=SERVED * np.abs(student).max())
 
 
-def test_photos_that_judge_teach_nothing(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_that_judge_teach_nothing_and_the_others_once(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taught: list[str] = []
     distil = merge.distil
 
@@ -117,10 +120,16 @@ def test_photos_that_judge_teach_nothing(trained: Trained, tmp_path: Path, monke
         return distil(network, preprocessing, variables, examples, *rest)
 
     monkeypatch.setattr(merge, "distil", spy)
-    store = trained.copy(tmp_path)
-    found = merging(trained, store, MergeConfig(train=DistilConfig(epochs=1, steps_per_epoch=2, batch=16)))
+    store, settings = trained.copy(tmp_path), MergeConfig(train=DistilConfig(epochs=1, steps_per_epoch=2, batch=16))
+    found = merging(trained, store, settings, max_loss=-1.0)
     sides = store.read_card("cash@1").data
     assert len(set(taught)) == len(taught) == found.photos == sides["train"]["photos"]
+
+    # Refused, it is asked for again with another demand: what the network was taught is there.
+    monkeypatch.setattr(teaching, "step_of", lambda *_: pytest.fail)
+    again = merging(trained, store, settings)
+    assert (found.trunk, again.trunk != "") == ("", True)
+    assert [one.quality for one in again.classes] == [one.quality for one in found.classes]
 
 
 def test_a_head_from_labels_stays_judged_by_the_photos_that_it_held_out(tmp_path: Path) -> None:

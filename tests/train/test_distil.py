@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from etils import epath
 
 from prohibit_jax.config import load_settings
-from prohibit_jax.models.network import Network, statistics
+from prohibit_jax.models.network import CLASSIFIER, Network, statistics
+from prohibit_jax.train import distil as distil_module
 from prohibit_jax.train.classifier import LEAST_SPREAD
-from prohibit_jax.train.distil import CLASSIFIER, LEAST, PENALTY, DistilConfig, distil, ridge, stream
-from prohibit_jax.train.state import predict_of
+from prohibit_jax.train.distil import LEAST, PENALTY, DistilConfig, distil, ridge, stream
+from prohibit_jax.train.state import Step, predict_of
 from prohibit_jax.types import Images, InputError, Preprocessing
 from tests.bundle.twin import TWIN, photos, variables
 from tests.tolerances import RIDGE
@@ -45,8 +49,13 @@ def targets() -> np.ndarray:
     return 3 * np.asarray(predict_of(STUDENT, PREPROCESSING)(teacher, photos(COUNT)))
 
 
-def taught(targets: np.ndarray, config: DistilConfig) -> dict[str, np.ndarray]:
-    return distil(STUDENT, PREPROCESSING, variables(STUDENT, 0), Held(photos(COUNT)), targets, config)
+@pytest.fixture
+def folder(tmp_path: Path) -> epath.Path:
+    return epath.Path(tmp_path)
+
+
+def taught(targets: np.ndarray, config: DistilConfig, folder: epath.Path) -> dict[str, np.ndarray]:
+    return distil(STUDENT, PREPROCESSING, variables(STUDENT, 0), Held(photos(COUNT)), targets, config, folder)
 
 
 def test_the_classifier_is_that_of_ridge_regression_in_one_piece() -> None:
@@ -62,18 +71,54 @@ def test_the_classifier_is_that_of_ridge_regression_in_one_piece() -> None:
     np.testing.assert_allclose(found[CLASSIFIER[1]], bias, rtol=RIDGE, atol=RIDGE)
 
 
-def test_without_epochs_only_the_classifier_is_new(targets: np.ndarray) -> None:
-    before, after = variables(STUDENT, 0), taught(targets, SETTINGS.model_copy(update={"epochs": 0}))
+def test_without_epochs_only_the_classifier_is_new(targets: np.ndarray, folder: epath.Path) -> None:
+    before, after = variables(STUDENT, 0), taught(targets, SETTINGS.model_copy(update={"epochs": 0}), folder)
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert (before.keys(), changed) == (after.keys(), set(CLASSIFIER))
 
 
-def test_steps_train_all_but_the_statistics_and_come_out_the_same(targets: np.ndarray) -> None:
-    before, after, again = variables(STUDENT, 0), taught(targets, SETTINGS), taught(targets, SETTINGS)
-    assert all(np.array_equal(again[name], after[name]) for name in after)
+def test_steps_train_all_but_the_statistics(targets: np.ndarray, folder: epath.Path) -> None:
+    before, after = variables(STUDENT, 0), taught(targets, SETTINGS, folder)
     assert {name for name in before if np.array_equal(before[name], after[name])} == statistics(STUDENT)
     error = np.mean((np.asarray(predict_of(STUDENT, PREPROCESSING)(after, photos(COUNT))) - targets) ** 2)
     assert error < targets.var() / 2
+
+
+class Killed(BaseException):
+    """As `kill -9`: nobody catches it."""
+
+
+def test_killed_and_begun_again_it_comes_out_the_same(
+    targets: np.ndarray, folder: epath.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SETTINGS.model_copy(update={"epochs": 2, "steps_per_epoch": 3})
+    whole = taught(targets, config, folder / "whole")
+    steps, step_of = list[int](), distil_module.step_of
+
+    def counted(*arguments: Any) -> Step:
+        step = step_of(*arguments)
+
+        def one(state: Any, *batch: Any) -> Any:
+            if steps == [0, 1, 2, 3]:
+                raise Killed
+            steps.append(int(state.step))
+            return step(state, *batch)
+
+        return one
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distil_module, "step_of", counted)
+        with pytest.raises(Killed):
+            taught(targets, config, folder / "killed")
+        assert steps == [0, 1, 2, 3]
+        steps.clear()
+        again = taught(targets, config, folder / "killed")
+        assert steps == [3, 4, 5]
+        steps.clear()
+        once_more = taught(targets, config, folder / "killed")
+        assert steps == []
+    for found in (again, once_more):
+        assert all(np.array_equal(found[name], whole[name]) for name in whole)
 
 
 def test_rare_classes_come_up_as_often_as_others() -> None:
@@ -100,9 +145,9 @@ def test_two_classes_of_the_same_photos() -> None:
     assert len(stream(targets, DistilConfig(epochs=1, steps_per_epoch=3, batch=8))) == 24
 
 
-def test_training_that_diverges_is_refused(targets: np.ndarray) -> None:
+def test_training_that_diverges_is_refused(targets: np.ndarray, folder: epath.Path) -> None:
     with pytest.raises(InputError, match=r"^train\.learning_rate: at 1e\+30 training diverged"):
-        taught(targets, SETTINGS.model_copy(update={"learning_rate": 1e30}))
+        taught(targets, SETTINGS.model_copy(update={"learning_rate": 1e30}), folder)
 
 
 def test_settings_are_checked() -> None:
