@@ -145,7 +145,7 @@ def one_class(photos: Photos, name: str, seed: int, step: Step, store: Path) -> 
     begun = time.perf_counter()
     logits = {"top": fitted(photos.features), "whole": whole(photos, labels, test, fitted, seed, step)}
     seconds = time.perf_counter() - begun
-    folder = store / "logits" / str(seed)
+    folder = logits_folder(photos, seed, store)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{name}.npz", top=logits["top"], whole=logits["whole"])
     values = {kind: float(average_precision(labels[test], found[test])) for kind, found in logits.items()}
@@ -202,7 +202,7 @@ class Chosen:
 def merged(photos: Photos, names: Sequence[str], seed: int, store: Path) -> dict[str, float]:
     """Each class's average precision on the test photos, by one network that the whole heads taught."""
     test = photos.test(seed)
-    logits = [np.load(store / "logits" / str(seed) / f"{name}.npz")["whole"] for name in names]
+    logits = [np.load(logits_folder(photos, seed, store) / f"{name}.npz")["whole"] for name in names]
     network = Network(with_fresh_classifier(photos.weights, outputs=len(names), seed=0).arch)
     config = DistilConfig(epochs=EPOCHS, seed=seed)
     with bar() as line, tempfile.TemporaryDirectory() as folder:
@@ -218,6 +218,11 @@ def merged(photos: Photos, names: Sequence[str], seed: int, store: Path) -> dict
         name: float(average_precision(np.asarray(labels == name, np.int8), found[:, column]))
         for column, name in enumerate(names)
     }
+
+
+def logits_folder(photos: Photos, seed: int, store: Path) -> Path:
+    """Where those of photos of this size are kept."""
+    return store / "logits" / str(photos.images.shape[1]) / str(seed)
 
 
 def preprocessing_of(photos: Photos) -> Preprocessing:

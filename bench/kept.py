@@ -11,7 +11,8 @@ from typing import Any
 def kept(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the file holds already, and the settings. Ends the script where it was made with others."""
     found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
-    for key, value in settings.items():
-        if found.get(key, value) != value:
-            raise SystemExit(f"{out}: made with {key} {found[key]}, now {value}; name another file, or remove this one")
+    for key, value in settings.items() if found else ():
+        if found.get(key) != value:
+            before = found.get(key, "unknown")
+            raise SystemExit(f"{out}: made with {key} {before}, now {value}; name another file, or remove this one")
     return found | dict(settings)

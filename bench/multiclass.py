@@ -88,10 +88,11 @@ def main() -> None:
     arguments = parser.parse_args()
     photos = read(arguments.data, arguments.store, arguments.size)
     results = kept(arguments.out, about(photos, arguments.seconds))
+    scores = arguments.store / "multiclass" / f"{arguments.size}px_{arguments.seconds:g}s"
     for seed in range(arguments.seeds):
         if str(seed) not in results.setdefault("seeds", {}):
-            results["seeds"][str(seed)] = one_seed(photos, seed, arguments.seconds, arguments.store)
-            results["overall"] = overall(photos, sorted(map(int, results["seeds"])), arguments.store)
+            results["seeds"][str(seed)] = one_seed(photos, seed, arguments.seconds, scores)
+            results["overall"] = overall(photos, sorted(map(int, results["seeds"])), scores)
             publish_file(epath.Path(arguments.out), (json.dumps(results, indent=1) + "\n").encode())
     print_table(results)
 
@@ -124,8 +125,8 @@ def read(data: str, store: Path, size: int) -> Photos:
     return Photos(tuple(config.class_.classes), images, dataset.labels[rows], *places)
 
 
-def one_seed(photos: Photos, seed: int, seconds: float, store: Path) -> Results:
-    """Trains both systems and judges them on the test photos; their scores are kept in the store."""
+def one_seed(photos: Photos, seed: int, seconds: float, folder: Path) -> Results:
+    """Trains both systems and judges them on the test photos; their scores are kept in the folder."""
     labels, images = photos.labels[photos.test], photos.images[photos.test]
     share = seconds / len(photos.classes)
     wide = trained(photos, photos.labels, large(photos), large_config(), seed, seconds)
@@ -135,9 +136,8 @@ def one_seed(photos: Photos, seed: int, seconds: float, store: Path) -> Results:
         columns.append(one.predict(images)[:, 0])
         each[name] = {"steps": one.steps, "seconds": round(one.seconds, 1)}
     scores = {"large": probabilities(wide.predict(images)), "small": np.stack(columns, 1).astype(np.float64)}
-    file = scores_file(store, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(file, large=scores["large"], small=scores["small"])
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / f"{seed}.npz", large=scores["large"], small=scores["small"])
     return {
         "large": {"steps": wide.steps, "seconds": round(wide.seconds, 1)},
         "small": each,
@@ -145,9 +145,9 @@ def one_seed(photos: Photos, seed: int, seconds: float, store: Path) -> Results:
     }
 
 
-def overall(photos: Photos, seeds: list[int], store: Path) -> Results:
+def overall(photos: Photos, seeds: list[int], folder: Path) -> Results:
     """The means over the seeds, with intervals over the test photos in which all seeds meet the same resamples."""
-    files = [np.load(scores_file(store, seed)) for seed in seeds]
+    files = [np.load(folder / f"{seed}.npz") for seed in seeds]
     both = [np.stack([file[kind] for file in files], -1) for kind in ("large", "small")]
     return judged(photos.classes, photos.labels[photos.test], *both)
 
@@ -252,11 +252,6 @@ def parameters(arch: Architecture) -> int:
     """How many numbers gradients train."""
     network = Network(arch)
     return sum(prod(shape) for name, shape in shapes(network).items() if name not in statistics(network))
-
-
-def scores_file(store: Path, seed: int) -> Path:
-    """Where the test photos' scores of both systems are kept."""
-    return store / "multiclass" / f"{seed}.npz"
 
 
 def _plain(found: Pair) -> dict[str, dict[str, float]]:

@@ -70,7 +70,7 @@ def main() -> None:
     except OSError as error:  # a folder that cannot be written, say
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     if code == STOPPED:
-        _fail("stopped; score and label go on where they were, a training with --resume", STOPPED)
+        _fail("stopped; score, label and merge go on where they were, a training with --resume", STOPPED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from prohibit_jax.bundle.store import Head, Store, open_store
-from prohibit_jax.config import Config, parse_config
+from prohibit_jax.config import Config, parse_config, redacted
 from prohibit_jax.data.dataset import Dataset, load_dataset, require_all
 from prohibit_jax.data.label_source import KIND
 from prohibit_jax.data.loader import decoded
@@ -22,7 +22,7 @@ from prohibit_jax.score.scorer import read_trunks, scorer_of
 from prohibit_jax.types import HeadRef, InputError, Line, silent
 
 BATCH = 32
-SIDED = ("manifest:", KIND)  # sources that may say which side a photo is on
+SIDED = ("manifest:", "parquet:", KIND)  # sources whose sides may be other than those that the content gives
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def evaluate_head(
     config = config_on(head, source)
     dataset = load_dataset(config, store.cache, every_label=False, progress=progress("looking at photos"), warn=warn)
     if side != "all":
-        dataset = own_sides(head, dataset, source, warn)
+        dataset = own_sides(head, dataset, source, warn if side == "test" else lambda _: None)
     require_all(dataset, side)
     if side == "all" and dataset.summary()["fingerprint"] == head.card.data.get("fingerprint"):
         kept = "--side test judges it on those held out" if held_out is None or held_out else "none was held out"
@@ -104,14 +104,15 @@ def own_sides(head: Head, dataset: Dataset, source: str, warn: Callable[[str], N
     """The same with the sides that the head's training had: of one from labels and embeddings, its test side is the
     photos that its card names, and it has no other. Raises InputError where none of them is there.
 
-    Any other head's sides follow from the photos' content, in whatever source they lie, unless a source has sides of
-    its own: `warn` is told where photos of training may be on the test side for that.
+    Any other head's sides follow from the photos' content, in whatever source they lie, unless a source has sides or
+    groups of its own: `warn` is told where photos of training may be on the test side for that.
     """
     held_out = held_out_of(head.card)
     if held_out is None:
-        own = str(head.card.config.get("data", {}).get("source", ""))
-        if own != source and (own.startswith(SIDED) or any(item.split for item in dataset.source.items)):
-            warn(f"{source}: photos that {head.ref} was trained on, from {own}, may be on its test side")
+        own, shown = str(head.card.config.get("data", {}).get("source", "")), redacted(source)  # as cards have it
+        sided = own.startswith(SIDED) or any(item.split or item.group for item in dataset.source.items)
+        if own not in ("", shown) and sided:
+            warn(f"{shown}: photos that {head.ref} was trained on, from {own}, may be on its test side")
         return dataset
     _check_side(head.ref, held_out, "test")
     kept = among(dataset.index.sha256, held_out)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from safetensors.numpy import load, save
 
 from prohibit_jax.bundle.card import Card, Trunk, library_versions
 from prohibit_jax.bundle.store import Head, Store, open_store
@@ -29,7 +30,7 @@ from prohibit_jax.data.sources import Item, Source, open_source
 from prohibit_jax.data.splits import clusters, split
 from prohibit_jax.evaluate.metrics import average_precision
 from prohibit_jax.evaluate.paired import Pair, pair
-from prohibit_jax.files import held
+from prohibit_jax.files import held, publish_file
 from prohibit_jax.heads.begin import LAST, Beginning, begin
 from prohibit_jax.heads.judge import config_on, own_sides
 from prohibit_jax.heads.make import verdict_of
@@ -182,9 +183,9 @@ def merge_heads(
 
     trunks = read_trunks(store, [head.card for head in heads])
     asked = scorer_of(heads, trunks, (BATCH,))
-    (targets,) = _logits([asked], taught_by, progress("asking the heads"))
-    run = store.runs / "merged" / _key(beginning, pool_sha256, targets, config.train)
+    run = _run(heads, beginning, pool_sha256, config.train, store)
     with held(run, f"{run}: the same heads are being merged there; wait for it"):
+        targets = _targets(run, asked, taught_by, progress)
         variables = _taught(beginning, taught_by, targets, teachers[0].config.data.workers, config.train, run, progress)
     trunk = {name: variables[name] for name in shapes(beginning.network.split(POOLED)[0])}
     made = {
@@ -206,6 +207,7 @@ def merge_heads(
         classes = [
             _published(one, card, draft, sha256, store) for (one, card), draft in zip(judged, drafts, strict=True)
         ]
+        run.rmtree(missing_ok=True)
     kept = [draft if one else head for one, draft, head in zip(accepted, drafts, heads, strict=True)]
     return Merged(
         tuple(classes),
@@ -325,7 +327,7 @@ def _pool(
         items += [teacher.dataset.source.items[row] for row in rows]
     cluster = clusters(_joined(parts), items)
     _, first = np.unique(seen.sha256, return_index=True)
-    rows = np.sort(first[seen.usable[first] & teaching[first] & ~np.isin(cluster[first], cluster[n:])])
+    rows = first[seen.usable[first] & teaching[first] & ~np.isin(cluster[first], cluster[n:])]  # by content
     least = max(config.batch, 2 * len(teachers))
     if len(rows) < least:
         raise InputError(
@@ -365,10 +367,31 @@ def _logits(scorers: Sequence[Scorer], photos: Photos, advance: Advance) -> list
     return [np.concatenate(part) for part in parts]
 
 
-def _key(beginning: Beginning, pool_sha256: str, targets: np.ndarray, config: DistilConfig) -> str:
-    """Names what a network is taught, from what and how: the same again goes on from what is there."""
-    about = [beginning.sha256, beginning.preprocessing.size, pool_sha256, config.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(about).encode() + targets.tobytes()).hexdigest()
+def _run(
+    heads: Sequence[Head], beginning: Beginning, pool_sha256: str, config: DistilConfig, store: Store
+) -> epath.Path:
+    """Where this is kept while it is made: the same heads, photos and settings again go on from what is there."""
+    about = {
+        "heads": {str(head.ref): head.card_sha256 for head in heads},
+        "weights": beginning.sha256,
+        "size": beginning.preprocessing.size,
+        "pool": pool_sha256,
+        "train": config.model_dump(mode="json"),
+    }
+    text = json.dumps(about, indent=1).encode()
+    run = store.runs / "merged" / hashlib.sha256(text).hexdigest()[:16]
+    run.mkdir(parents=True, exist_ok=True)
+    publish_file(run / "merge.json", text)
+    return run
+
+
+def _targets(run: epath.Path, asked: Scorer, photos: Photos, progress: Line) -> np.ndarray:
+    """What the heads say of the photos, float32 [n, heads]; they are asked once."""
+    path = run / "logits.safetensors"
+    if not path.exists():
+        (logits,) = _logits([asked], photos, progress("asking the heads"))
+        publish_file(path, save({"logits": logits}))
+    return np.asarray(load(path.read_bytes())["logits"])
 
 
 def _taught(

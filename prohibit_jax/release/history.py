@@ -143,7 +143,8 @@ class History:
         numbered = enumerate(drafts, first)
         entries = tuple(replace(draft, number=n, bundle_sha256=bundle.sha256) for n, draft in numbered)
         drafted = [entry.to_json() for entry in entries]
-        pending = {"schema": SCHEMA, "first": first, "formers": len(_numbers(self._former)), "entries": drafted}
+        former = max(_numbers(self._former), default=0)
+        pending = {"schema": SCHEMA, "first": first, "former": former, "entries": drafted}
         publish_file(self.folder / PENDING, _text(pending))
         write_bundle(self.store, bundle)
         self._settle()
@@ -166,21 +167,21 @@ class History:
                 raise
             return ()
         check_schema(content, str(path))
-        drafts, first, formers = (content.get(key) for key in ("entries", "first", "formers"))
+        drafts, first, former = (content.get(key) for key in ("entries", "first", "former"))
         if (
             not isinstance(drafts, list)
             or not all(isinstance(draft, dict) for draft in drafts)
             or type(first) is not int
-            or type(formers) is not int
+            or type(former) is not int
         ):
             raise InputError(f"{path}: damaged; remove it")
         entries = tuple(Entry.from_json(each, n, str(path)) for n, each in enumerate(drafts, first))
-        since = {read_bundle(self.store, self.bundle).sha256, *self._replaced(formers)}
+        since = {read_bundle(self.store, self.bundle).sha256, *self._replaced(former)}
         return entries if all(entry.bundle_sha256 in since for entry in entries) else ()
 
-    def _replaced(self, formers: int) -> Iterator[str]:
-        """The hashes of the lock files that were replaced after there had been so many."""
-        for number in _numbers(self._former)[formers:]:
+    def _replaced(self, former: int) -> Iterator[str]:
+        """The hashes of the lock files that were replaced after this one."""
+        for number in filter(lambda number: number > former, _numbers(self._former)):
             yield hashlib.sha256(read_file(self._former / f"{number}.json", LOCK_LIMIT)).hexdigest()
 
     def _read(self, number: int) -> Entry:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from prohibit_jax.bundle.store import Head, Store
-from prohibit_jax.config import Config
+from prohibit_jax.config import Config, redacted
 from prohibit_jax.data.dataset import Dataset, labelled, load_dataset
 from prohibit_jax.data.label_source import KIND
 from prohibit_jax.heads.judge import config_on, own_sides
@@ -61,7 +61,7 @@ class Photos:
         for label, kind in ((1, "positive"), (0, "negative")):
             if not (dataset.labels[rows] == label).any():
                 where = f"the test side of both {old.ref} and {new.ref}" if side == "test" else "any side"
-                raise InputError(f"{self.source}: no usable {kind} photo of {name} is on {where}; add photos")
+                raise InputError(f"{redacted(self.source)}: no usable {kind} photo of {name} is on {where}; add photos")
         return ClassPhotos(config, dataset, rows)
 
     def warn_of_trained(self, heads: Iterable[Head]) -> None:

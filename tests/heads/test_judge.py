@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from prohibit_jax.bundle.store import Store
-from prohibit_jax.heads.judge import evaluate_head
+from prohibit_jax.bundle.store import Head, Store
+from prohibit_jax.data.sources import Item
+from prohibit_jax.heads.judge import evaluate_head, own_sides
 from prohibit_jax.types import Advance, HeadRef, InputError
 from tests.bundle.twin import TWIN, card, variables
 from tests.heads.small import COUNT, Trained, config, write_photos
@@ -55,19 +57,47 @@ def test_other_photos(trained: Trained, tmp_path: Path) -> None:
     assert evaluate_head(HeadRef("cash"), other, trained.store).metrics["positives"] == 5
 
 
-def test_another_source_with_sides_of_its_own_is_warned_of(trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("own", "source", "item", "told"),
+    [
+        ("folder:all", "folder:new", {}, False),
+        ("folder:all", "manifest:all.csv", {}, False),
+        ("folder:all", "manifest:all.csv", {"split": "test"}, True),
+        ("folder:all", "parquet:shards", {"group": "seller 7"}, True),
+        ("manifest:all.csv", "folder:all", {}, True),
+        ("parquet:shards", "folder:all", {}, True),
+        ("labels:", "folder:all", {}, True),
+        ("manifest:all.csv", "manifest:all.csv", {"split": "test"}, False),
+        ("labels:postgresql://ada:***@host/db", "labels:postgresql://ada:secret@host/db", {"split": "test"}, False),
+        ("folder:all", "labels:postgresql://ada:secret@host/db", {"split": "test"}, True),
+    ],
+)
+def test_sides_that_may_not_be_those_of_the_training_are_warned_of(
+    own: str, source: str, item: dict[str, str], told: bool
+) -> None:
+    head = Head(HeadRef("cash", 1), replace(card("cash"), config={"data": {"source": own}}), {})
+    dataset = SimpleNamespace(source=SimpleNamespace(items=(Item("a.jpg", "cash", **item),)))
+    warnings: list[str] = []
+    assert own_sides.__wrapped__(head, dataset, source, warnings.append) is dataset  # type: ignore[attr-defined]
+    shown = source.replace("secret", "***")
+    said = f"{shown}: photos that cash@1 was trained on, from {own}, may be on its test side"
+    assert warnings == ([said] if told else [])
+
+
+def test_only_the_test_side_is_warned_of(trained: Trained, tmp_path: Path) -> None:
     other = write_photos(tmp_path, 5, first=500, broken=False).removeprefix("folder:")
     photos = sorted(path for path in Path(other).rglob("*") if path.is_file())
     manifest = tmp_path / "photos.csv"
-    rows = [f"{path},{path.parent.name},test" for path in photos]
+    rows = [f"{path},{path.parent.name},{side}" for side, path in zip(("test", "train") * 9, photos, strict=False)]
     manifest.write_text("\n".join(["path,label,split", *rows]))
-    warnings: list[str] = []
-    evaluate_head(HeadRef("cash"), f"manifest:{manifest}", trained.store, side="test", warn=warnings.append)
-    said = f"manifest:{manifest}: photos that cash@1 was trained on, from {trained.source}, may be on its test side"
-    assert warnings == [said]
-    warnings.clear()
-    evaluate_head(HeadRef("cash"), trained.source, trained.store, side="test", warn=warnings.append)
-    assert warnings == trained.warnings["cash"]
+    told: dict[str, list[str]] = {}
+    for side in ("test", "train"):
+        warn = told.setdefault(side, []).append
+        evaluate_head(HeadRef("cash"), f"manifest:{manifest}", trained.store, side=side, warn=warn)
+    assert [line.partition(": photos that cash@1 was trained on")[0] for line in told["test"]] == [
+        f"manifest:{manifest}"
+    ]
+    assert told["train"] == []
 
 
 def test_a_set_that_lacks_some_labels_of_the_class_still_judges(tmp_path: Path) -> None:

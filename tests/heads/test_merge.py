@@ -109,6 +109,14 @@ def test_one_network_scores_as_the_published_heads_do(store: Store, merged: Merg
     np.testing.assert_allclose(served, student, rtol=0, atol=SERVED * np.abs(student).max())
 
 
+class TaughtAgain(BaseException):
+    """A step was taken."""
+
+
+def taught_anew(*_: Any) -> None:
+    raise TaughtAgain
+
+
 def test_photos_that_judge_teach_nothing_and_the_others_once(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,10 +134,21 @@ def test_photos_that_judge_teach_nothing_and_the_others_once(
     assert len(set(taught)) == len(taught) == found.photos == sides["train"]["photos"]
 
     # Refused, it is asked for again with another demand: what the network was taught is there.
-    monkeypatch.setattr(teaching, "step_of", lambda *_: pytest.fail)
+    monkeypatch.setattr(teaching, "step_of", lambda *_: taught_anew)
     again = merging(trained, store, settings)
     assert (found.trunk, again.trunk != "") == ("", True)
     assert [one.quality for one in again.classes] == [one.quality for one in found.classes]
+    assert not any((store.runs / "merged").iterdir())
+
+    # Another seed, other heads or other photos are another teaching.
+    seeded = MergeConfig(train=settings.train.model_copy(update={"seed": 1}))
+    for refs, pool, asked in (
+        (CLASSES, trained.source, seeded),
+        (CLASSES[1:], trained.source, settings),
+        (CLASSES, write_photos(tmp_path / "more", 9, first=900, broken=False), settings),
+    ):
+        with pytest.raises(TaughtAgain):
+            merge_heads([f"{name}@1" for name in refs], pool, store, asked, weights="tiny", max_loss=1.0)
 
 
 def test_a_head_from_labels_stays_judged_by_the_photos_that_it_held_out(tmp_path: Path) -> None:
