@@ -24,7 +24,7 @@ demo: .venv/installed
 	$(BIN)/launch demo
 
 test: .venv/installed .venv/clients/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The clients that the service is tested with want other versions of what we use, so they live apart.
 .venv/clients/installed: constraints/clients.txt .venv/installed

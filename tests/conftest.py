@@ -42,8 +42,17 @@ beartype_package(
 
 import jax  # noqa: E402
 
+# Workers take file by file, so the longest come first and all workers end at about the same time.
+LONGEST = ("test_readme", "test_notebooks", "test_commands", "test_merge", "test_hostile", "test_schemathesis")
+
 # Optax raises a float to an integer step number, so whatever trains runs under the standard rules.
 STRICT_ROOMS = {"models", "weights", "bundle", "score"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of the longest files first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="module", autouse=True)
