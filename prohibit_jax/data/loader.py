@@ -42,7 +42,7 @@ def read(source: Source, i: int, size: int, limits: Limits = Limits()) -> Photo:
     raise InputError(f"photo {source.items[i].path!r}: {reason}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # Grain names a step by its repr, which would be that of every photo
 class _Load(grain.transforms.Map):  # type: ignore[misc]
     """From a place in the stream to its photo; augmentation depends on the seed and the place alone."""
 

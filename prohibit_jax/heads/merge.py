@@ -106,7 +106,7 @@ class Teacher:
         return self.head.ref.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # each place would show its whole source
 class Photos:
     """Chosen photos of any sources, as one source."""
 

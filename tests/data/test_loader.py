@@ -71,6 +71,20 @@ def test_worker_processes_change_nothing(source: Source) -> None:
     assert_same(stream(source, workers=2, start=1), stream(source)[1:])
 
 
+class Unprintable:
+    """A source of so many photos that its text would fill the memory."""
+
+    def __init__(self, source: Source) -> None:
+        self.items, self.read = source.items, source.read
+
+    def __repr__(self) -> str:
+        raise MemoryError
+
+
+def test_no_step_is_named_by_its_photos(source: Source) -> None:
+    assert_same(stream(Unprintable(source)), stream(source))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_photo_that_breaks_meanwhile_is_named(source: Source, workers: int) -> None:
     Path(source.items[7].path).unlink()

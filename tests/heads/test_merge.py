@@ -11,11 +11,13 @@ import pytest
 
 from prohibit_jax.bundle.lock import make_bundle, read_bundle
 from prohibit_jax.bundle.store import Store
+from prohibit_jax.data.sources import open_source
 from prohibit_jax.heads import merge
 from prohibit_jax.heads.judge import evaluate_head
 from prohibit_jax.heads.make import train_head
-from prohibit_jax.heads.merge import MergeConfig, Merged, merge_heads
+from prohibit_jax.heads.merge import MergeConfig, Merged, Photos, merge_heads
 from prohibit_jax.heads.quick import gather, make_quick, pool_embedder, publish, spread_of
+from prohibit_jax.images.decode import Limits
 from prohibit_jax.models.network import Network, init
 from prohibit_jax.score.scorer import load_scorer
 from prohibit_jax.train import distil as teaching
@@ -107,6 +109,12 @@ def test_one_network_scores_as_the_published_heads_do(store: Store, merged: Merg
     make_bundle(store, "merged", [str(head.ref) for head in heads])
     served = load_scorer("merged", store, (5,)).logits(photos(5))
     np.testing.assert_allclose(served, student, rtol=0, atol=SERVED * np.abs(student).max())
+
+
+def test_chosen_photos_of_chosen_photos_are_named_in_short(trained: Trained) -> None:
+    whole = open_source(trained.source)
+    chosen = Photos(tuple((whole, row) for row in range(len(whole.items))), Limits())
+    assert len(repr(Photos(tuple((chosen, row) for row in range(len(whole.items))), Limits()))) < 200
 
 
 class TaughtAgain(BaseException):
