@@ -90,7 +90,7 @@ def batches(
         limits: on the bytes and pixels of a photo.
 
     Raises:
-        InputError: a photo cannot be read, or decoded.
+        InputError: a photo cannot be read, or decoded, or a worker process was killed.
     """
     transform = _Load(source, np.asarray(rows, np.int64), size, seed, augment, limits)
     photos = grain.MapDataset.range(start * batch, len(rows)).map(transform)
@@ -106,6 +106,11 @@ def batches(
         yield from iterator
     except InputError as error:
         raise InputError(str(error).partition("\n")[0]) from error  # Grain adds lines about its traceback
+    except RuntimeError as error:
+        if "terminated unexpectedly" not in str(error):
+            raise
+        reason = "a process that decodes photos was killed, as where memory runs out; use fewer"
+        raise InputError(f"data.workers: {reason}") from error
     finally:
         iterator.close()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import threading
 from pathlib import Path
 
@@ -93,6 +94,15 @@ def test_a_photo_that_breaks_meanwhile_is_named(source: Source, workers: int) ->
         stream(source, np.array([1, 2, 3, 4, 5, 7]), workers=workers)
     with pytest.raises(InputError, match=r"^photo '.*/08.jpg': not a JPEG"):
         read(source, 8, SIZE)
+
+
+def test_a_worker_that_is_killed_ends_in_one_line(source: Source) -> None:
+    with contextlib.closing(batches(source, np.zeros(400, np.int64), size=SIZE, batch=4, workers=1)) as stream:
+        next(stream)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        with pytest.raises(InputError, match=r"^data\.workers: a process that decodes photos was killed"):
+            list(stream)
 
 
 def test_leaving_early_leaves_no_thread_behind(source: Source) -> None:
