@@ -43,7 +43,7 @@ beartype_package(
 import jax  # noqa: E402
 
 # Workers take file by file, so the longest come first and all workers end at about the same time.
-LONGEST = ("test_readme", "test_notebooks", "test_commands", "test_merge", "test_hostile", "test_schemathesis")
+LONGEST = ("test_readme", "test_xla", "test_commands", "test_notebooks", "test_hostile", "test_resume", "test_page")
 
 # Optax raises a float to an integer step number, so whatever trains runs under the standard rules.
 STRICT_ROOMS = {"models", "weights", "bundle", "score"}

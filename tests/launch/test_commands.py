@@ -376,9 +376,8 @@ def test_stopping_says_how_to_go_on(launch: Launch, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(make, "train_head", stop)
     said = launch("train", "--class", "weapon", "--data", "synthetic:20", "--store", str(tmp_path))
     assert (said.code, said.out) == (130, "")
-    assert (
-        said.err.splitlines()[-1] == "launch: stopped; score and label go on where they were, a training with --resume"
-    )
+    last = "launch: stopped; score, label and merge go on where they were, a training with --resume"
+    assert said.err.splitlines()[-1] == last
 
 
 # As processes
