@@ -45,7 +45,7 @@ def test_a_merge_is_a_release_and_is_rolled_back_class_by_class(trained: Trained
         ("merge", "cash@1", "cash@2"),
         ("merge", "cup@1", "cup@2"),
     ]
-    assert all(one.why == "merged: cash@2, cup@2" for one in entries)
+    assert all(one.why == "merged, 2 classes" for one in entries)
     assert entries[0].gates[0].figures["difference"]["value"] == found.classes[0].quality.difference.value
     rollback(["cup"], "prod", store, why="reviewers saw more")
     assert serving(store) == ["weapon@1", "cup@1", "cash@2"]
