@@ -17,7 +17,6 @@ again; logits are kept in the store, for the merging.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections import Counter
@@ -33,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from bench.kept import kept
+from bench.kept import keep, kept
 from launch.console import bar
 from prohibit_jax.bundle.card import Card, library_versions
 from prohibit_jax.bundle.store import Head
@@ -44,7 +43,6 @@ from prohibit_jax.data.sources import open_source
 from prohibit_jax.data.splits import clusters
 from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.evaluate.metrics import average_precision
-from prohibit_jax.files import publish_file
 from prohibit_jax.models.network import CLASSIFIER, Network
 from prohibit_jax.score.embed import load_embedder
 from prohibit_jax.score.scorer import scorer_of
@@ -115,12 +113,12 @@ def main() -> None:
                 advance(seed * len(names) + done, arguments.seeds * len(names), f"seed {seed}: {name}")
                 if name not in found:
                     found[name] = one_class(photos, name, seed, step, arguments.store)
-                    publish_file(epath.Path(arguments.out), (json.dumps(results, indent=1) + "\n").encode())
+                    keep(arguments.out, results)
             for kind, merging in (("merged", names), ("merged_10", names[:: max(1, len(names) // TEN)][:TEN])):
                 if kind not in found[merging[0]]:
                     for name, value in merged(photos, merging, seed, arguments.store).items():
                         found[name][kind] = value
-                    publish_file(epath.Path(arguments.out), (json.dumps(results, indent=1) + "\n").encode())
+                    keep(arguments.out, results)
     print_table(results)
 
 

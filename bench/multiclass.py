@@ -12,7 +12,6 @@ the file already is not run again.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from bench.kept import kept
+from bench.kept import keep, kept
 from launch.console import bar
 from prohibit_jax.config import TrainConfig, load_config
 from prohibit_jax.data.dataset import load_dataset
@@ -35,7 +34,6 @@ from prohibit_jax.data.stream import class_balanced
 from prohibit_jax.evaluate.metrics import Floats, Interval, Labels, average_precision
 from prohibit_jax.evaluate.paired import Pair, pair
 from prohibit_jax.evaluate.several import mean_average_precision, probabilities
-from prohibit_jax.files import publish_file
 from prohibit_jax.images.augment import augment
 from prohibit_jax.models.efficientnet import B0
 from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
@@ -93,7 +91,7 @@ def main() -> None:
         if str(seed) not in results.setdefault("seeds", {}):
             results["seeds"][str(seed)] = one_seed(photos, seed, arguments.seconds, scores)
             results["overall"] = overall(photos, sorted(map(int, results["seeds"])), scores)
-            publish_file(epath.Path(arguments.out), (json.dumps(results, indent=1) + "\n").encode())
+            keep(arguments.out, results)
     print_table(results)
 
 

@@ -380,7 +380,6 @@ def _run(
     }
     text = json.dumps(about, indent=1).encode()
     run = store.runs / "merged" / hashlib.sha256(text).hexdigest()[:16]
-    run.mkdir(parents=True, exist_ok=True)
     publish_file(run / "merge.json", text)
     return run
 
