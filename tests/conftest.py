@@ -42,6 +42,8 @@ beartype_package(
 
 import jax  # noqa: E402
 
+from tests.waiting import TEST_TIMEOUT  # noqa: E402
+
 # Workers take file by file, so the longest come first and all workers end at about the same time.
 LONGEST = ("test_readme", "test_xla", "test_commands", "test_notebooks", "test_hostile", "test_resume", "test_page")
 
@@ -50,9 +52,12 @@ STRICT_ROOMS = {"models", "weights", "bundle", "score"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests of the longest files first."""
+    """Puts the tests of the longest files first, and gives each test a time after which it hangs."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
 
 
 @pytest.fixture(scope="module", autouse=True)
