@@ -8,7 +8,7 @@ CODE := $(sort $(patsubst %/,%,$(dir $(wildcard prohibit_jax/*.py launch/*.py se
 # The jax line follows from Python's version (pyproject.toml says how); so does the set of pinned versions.
 PINS = constraints/$$($(BIN)/python -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.13")').txt
 
-.PHONY: install demo test lint format notebooks reproduction pins clean
+.PHONY: install demo test quick coverage peers lint format notebooks reproduction pins clean
 
 install: .venv/installed
 
@@ -23,8 +23,31 @@ install: .venv/installed
 demo: .venv/installed
 	$(BIN)/launch demo
 
+# As many test processes as cores and memory allow; TIMEOUT_SCALE=3 waits longer for what may hang.
+PYTEST = -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed .venv/clients/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python $(PYTEST)
+
+# Something of every room: what one runs before each commit.
+quick: .venv/installed
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/python $(PYTEST) @tests/quick.txt
+
+# Lines of the product that the suite runs, in its own process and in those that it starts.
+coverage: .venv/installed .venv/clients/installed
+	rm -rf .cache/coverage
+	$(BIN)/coverage run $(PYTEST)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=miss
+
+# The libraries that `launch bench` and parity tests run beside ours; PyTorch alone may take gigabytes.
+peers: .venv/peers
+.venv/peers: .venv/installed
+	@echo "Installing the peers into .venv; some minutes, once"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(PINS) --editable '.[dev,bench]'
+	@touch $@
 
 # The clients that the service is tested with want other versions of what we use, so they live apart.
 .venv/clients/installed: constraints/clients.txt .venv/installed
@@ -54,9 +77,9 @@ reproduction: .venv/installed
 # The newest versions that pyproject.toml allows, for the Python that .venv has.
 pins: .venv/installed
 	$(BIN)/python -m venv --clear .venv/pins
-	.venv/pins/bin/python -m pip install --quiet --editable '.[dev]'
-	.venv/pins/bin/python -m pip freeze --exclude-editable > $(PINS)
+	.venv/pins/bin/python -m pip install --quiet --editable '.[dev,bench]'
+	.venv/pins/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' > $(PINS)
 	rm -r .venv/pins
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

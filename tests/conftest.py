@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
+import ctypes
+import gc
+import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+import platform
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from beartype import BeartypeConf, BeartypeDecorPlace
 from beartype.claw import beartype_package
@@ -17,14 +20,35 @@ from beartype.claw import beartype_package
 if TYPE_CHECKING:
     from tests.heads.small import Trained
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax starts; subprocesses inherit it
+ROOT = Path(__file__).resolve().parents[1]
+PER_PROCESS = 2 * 2**30
+"""Bytes of the machine's memory for each test process, and what it starts."""
 
-# Compiling is most of what the tests cost: everything slow is compiled once, for the processes that they start too.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax starts; subprocesses inherit it
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every arena keeps what was freed in it
+
+
+def processor() -> str:
+    """What of the machine decides which compiled programs run on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+# Compiling is most of what the tests cost: it is done once for all files and runs, and the processes that they start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="prohibit-jax-tests-")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-    os.environ["PROHIBIT_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] + "/programs"
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    cache = ROOT / ".cache" / hashlib.sha256(processor().encode()).hexdigest()[:16]
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "jax")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["PROHIBIT_CACHE"] = str(cache / "programs")
+
+# The same cases each time: what passes once passes again, on however slow a machine.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 # Types, dtypes and ranks in signatures are checked from here on, for no test file is imported before this one. Each
 # annotation is checked by itself: a letter in a shape is the project's word for that axis, and stands for one length
@@ -42,6 +66,7 @@ beartype_package(
 
 import jax  # noqa: E402
 
+from tests.skips import in_words  # noqa: E402
 from tests.waiting import TEST_TIMEOUT  # noqa: E402
 
 # Workers take file by file, so the longest come first and all workers end at about the same time.
@@ -49,6 +74,13 @@ LONGEST = ("test_readme", "test_xla", "test_commands", "test_notebooks", "test_h
 
 # Optax raises a float to an integer step number, so whatever trains runs under the standard rules.
 STRICT_ROOMS = {"models", "weights", "bundle", "score"}
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_xdist_auto_num_workers() -> int:
+    """As many test processes as cores, where there is memory for them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)), memory // PER_PROCESS))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,6 +92,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Says last, in words, how many tests were skipped and what would run them."""
+    result = yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and session.testscollected:
+        reporter.write_line(in_words([str(report.longrepr[2]) for report in reporter.stats.get("skipped", ())]))
+    return result
+
+
 @pytest.fixture(scope="module", autouse=True)
 def dtype_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
     """In the rooms that score, arithmetic between dtypes is an error: none of them widens or rounds unasked."""
@@ -67,10 +109,20 @@ def dtype_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def memory() -> Iterator[None]:
+    """Gives back what the tests of a file compiled, for the whole suite must fit into a small machine."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # else the process keeps what was freed
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real photographs and weights beside the checkout."""
-    folder = Path(__file__).resolve().parents[1].parent / "shared"
+    folder = ROOT.parent / "shared"
     if not folder.is_dir():
         pytest.skip("real photographs and weights: ../shared is absent")
     return folder
