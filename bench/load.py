@@ -126,12 +126,12 @@ class Client:
         self._idle: list[Connection] = []
         self._room = asyncio.Semaphore(most)
 
-    async def ask(self, request: bytes, patience: float = PATIENCE) -> tuple[int, bytes]:
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
         """(status, body); `FAILED` or `REFUSED` where there is no answer."""
         async with self._room:
             connection = None
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(PATIENCE):
                     connection = await self._connection()
                     reply = await connection.ask(request)
             except (OSError, TimeoutError):
@@ -167,20 +167,22 @@ async def open_loop(
     *,
     seed: int = 0,
     seen: Seen | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Run:
     """Sends the requests in turn, `rate` a second on average, whatever becomes of them; returns with the last answer.
 
     Args:
         seed: of the arrivals.
         seen: is shown each answer: which request, status, body.
+        clock: in seconds.
     """
-    rng, begun, used = random.Random(seed), time.perf_counter(), time.process_time()
+    rng, begun, used = random.Random(seed), clock(), time.process_time()
     run = Run(begun)
 
     async def one(number: int, due: float) -> None:
-        sent = time.perf_counter() - begun
+        sent = clock() - begun
         status, body = await client.ask(requests[number])
-        run.outcomes.append(Outcome(number, due, sent, time.perf_counter() - begun, status))
+        run.outcomes.append(Outcome(number, due, sent, clock() - begun, status))
         if seen:
             seen(number, status, body)
 
@@ -189,26 +191,32 @@ async def open_loop(
         for number in cycle(range(len(requests))):
             if due > seconds:
                 break
-            if (wait := due - (time.perf_counter() - begun)) > 0:
+            if (wait := due - (clock() - begun)) > 0:
                 await asyncio.sleep(wait)
             tasks.create_task(one(number, due))
             due += rng.expovariate(rate)
-    run.seconds, run.processor = time.perf_counter() - begun, time.process_time() - used
+    run.seconds, run.processor = clock() - begun, time.process_time() - used
     return run
 
 
 async def closed_loop(
-    client: Client, requests: Sequence[bytes], connections: int, seconds: float, *, seen: Seen | None = None
+    client: Client,
+    requests: Sequence[bytes],
+    connections: int,
+    seconds: float,
+    *,
+    seen: Seen | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Run:
-    """Sends the requests in turn, always `connections` at a time, for so many seconds."""
-    begun, used = time.perf_counter(), time.process_time()
+    """Sends the requests in turn, always `connections` at a time, for so many seconds of the clock."""
+    begun, used = clock(), time.process_time()
     run, numbers = Run(begun), count()
 
     async def chain() -> None:
-        while (sent := time.perf_counter() - begun) < seconds:
+        while (sent := clock() - begun) < seconds:
             number = next(numbers) % len(requests)
             status, body = await client.ask(requests[number])
-            run.outcomes.append(Outcome(number, sent, sent, time.perf_counter() - begun, status))
+            run.outcomes.append(Outcome(number, sent, sent, clock() - begun, status))
             if seen:
                 seen(number, status, body)
             if status in NAMES:
@@ -217,7 +225,7 @@ async def closed_loop(
     async with asyncio.TaskGroup() as tasks:
         for _ in range(connections):
             tasks.create_task(chain())
-    run.seconds, run.processor = time.perf_counter() - begun, time.process_time() - used
+    run.seconds, run.processor = clock() - begun, time.process_time() - used
     return run
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,20 @@ def path_of(name: str) -> Path:
     return HERE / f"{name}.ipynb"
 
 
-def execute(notebook: Any, folder: Path) -> Any:
+def execute(notebook: Any, folder: Path, seconds: float = SECONDS) -> Any:
     """Runs a notebook in a fresh kernel whose working folder is `folder`, and returns it with its outputs.
 
-    Raises nbclient's CellExecutionError where a cell fails, with its traceback.
+    Raises nbclient's CellExecutionError where a cell fails, with its traceback, and CellTimeoutError where one takes
+    longer than `seconds`.
     """
     environment = {name: value for name, value in os.environ.items() if name not in NOT_OURS} | OWN
     environment |= {"IPYTHONDIR": str(folder / ".ipython")}  # no profile, startup file or history of the user's
     # A socket in the folder rather than ports that anybody on the machine may open.
     sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(folder / ".kernel")}})
     place = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=place, config=sockets)
+    # By default, what a cell shows is lost where it comes four seconds after the cell's end.
+    patience = dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), ceil(seconds))
+    client = NotebookClient(notebook, **patience, kernel_name="python3", resources=place, config=sockets)
     client.execute(env=environment)
     return notebook
 

@@ -64,7 +64,13 @@ class Batcher:
     """The queue before the device; its methods are called on the event loop."""
 
     def __init__(
-        self, pace: Pace, room: int, longest: float, metrics: Metrics, watched: Callable[[Edition, Scores], None]
+        self,
+        pace: Pace,
+        room: int,
+        longest: float,
+        metrics: Metrics,
+        watched: Callable[[Edition, Scores], None],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """
         Args:
@@ -73,12 +79,14 @@ class Batcher:
             longest: seconds that a batch may take, if a smaller one exists: who comes next waits for its end.
             metrics: are told of batches, and of what is shed.
             watched: is shown every batch's scores, float32 [b, columns of the scorer].
+            clock: of all deadlines, in seconds.
         """
         self.pace = pace
         self._room = room
         self._longest = longest
         self._metrics = metrics
         self._watched = watched
+        self._clock = clock
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._admitted: set[Admission] = set()
         self._waiting: list[_Ticket] = []
@@ -94,7 +102,7 @@ class Batcher:
     @property
     def running(self) -> float:
         """Seconds for which the device has been at its batch."""
-        return monotonic() - self._began if self._began else 0.0
+        return self._clock() - self._began if self._began else 0.0
 
     @contextmanager
     def admit(self, photos: int, budget: float) -> Iterator[Admission]:
@@ -119,7 +127,7 @@ class Batcher:
         self._checked(1, budget)
 
     def _checked(self, photos: int, budget: float) -> Admission:
-        now, before = monotonic(), self.photos
+        now, before = self._clock(), self.photos
         if before + photos > self._room:
             raise self._shed("queue", photos, before)
         admission = Admission(now + max(budget, PATIENCE * self.pace.alone(photos)), photos)
@@ -145,7 +153,7 @@ class Batcher:
         """
         self._count += 1
         future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        ticket = _Ticket(admission.deadline, self._count, admission, edition, pixels, monotonic(), future)
+        ticket = _Ticket(admission.deadline, self._count, admission, edition, pixels, self._clock(), future)
         heapq.heappush(self._waiting, ticket)
         self._arrived.set()
         try:
@@ -156,13 +164,13 @@ class Batcher:
 
     async def run(self) -> None:
         """Scores batch after batch until it is cancelled."""
-        free = monotonic()
+        free = self._clock()
         while True:
             self._arrived.clear()
             if not self._waiting:
                 await self._arrived.wait()
-                free = monotonic()
-            wait = self._worth_waiting(monotonic() - free)
+                free = self._clock()
+            wait = self._worth_waiting(self._clock() - free)
             if wait > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
@@ -179,7 +187,7 @@ class Batcher:
                 for ticket in batch:
                     if not ticket.scored.done():
                         ticket.scored.set_exception(error)
-            free = monotonic()
+            free = self._clock()
 
     def stop(self) -> None:
         """Lets the device finish its batch and ends its thread."""
@@ -189,7 +197,7 @@ class Batcher:
         """Seconds for which the device may go on waiting, as it has for `waited`, until more photos are decoded."""
         waiting = len(self._waiting)
         coming = self.photos - waiting
-        slack = self._waiting[0].deadline - monotonic() - self.pace.drain(waiting + coming)
+        slack = self._waiting[0].deadline - self._clock() - self.pace.drain(waiting + coming)
         return min(self.pace.gain(waiting, coming) - waited, slack)
 
     def _take(self) -> list[_Ticket]:
@@ -201,7 +209,7 @@ class Batcher:
             ticket = heapq.heappop(self._waiting)
             if ticket.scored.done():  # its client has gone
                 continue
-            left = ticket.deadline - monotonic()
+            left = ticket.deadline - self._clock()
             if left < self.pace.batch(1) and not batch:
                 ticket.scored.set_exception(self._shed("deadline", 1, len(self._waiting)))
             elif batch and ticket.edition is not batch[0].edition:
@@ -216,13 +224,13 @@ class Batcher:
     async def _score(self, batch: list[_Ticket]) -> None:
         edition = batch[0].edition
         self._metrics.batch_photos.observe(len(batch))
-        began = self._began = monotonic()
+        began = self._began = self._clock()
         self._ends = began + self.pace.batch(len(batch))
         try:
             scores = await asyncio.get_running_loop().run_in_executor(self._device, _run, edition, batch)
         finally:
             self._began = self._ends = 0.0
-        seconds = monotonic() - began
+        seconds = self._clock() - began
         self.pace.observe(len(batch), seconds)
         self._metrics.device_seconds.inc(seconds)
         for ticket, row in zip(batch, scores, strict=True):

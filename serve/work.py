@@ -68,8 +68,8 @@ def _prepared(photo: Given, sizes: Sequence[int], limits: Limits) -> Prepared:
 def main(handle: int, allowance: int) -> None:
     """Says that it is ready, then answers each (function, arguments) until the pipe closes.
 
-    An answer is (whether it went well, the result or the exception, whether another may follow, seconds of a processor
-    that the process has had).
+    It is ready when it says how many seconds of a processor it has had. An answer is (whether it went well, the result
+    or the exception, whether another may follow, those seconds).
 
     Args:
         handle: of the pipe's end.
@@ -82,7 +82,7 @@ def main(handle: int, allowance: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (base + allowance, base + allowance))
     resident = _pages(1)
     with Connection(handle) as pipe, suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        pipe.send(None)  # ready
+        pipe.send(process_time())  # ready
         while True:
             function, arguments = pipe.recv()
             sound, result = _run(function, arguments)

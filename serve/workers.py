@@ -55,29 +55,46 @@ class WorkerError(Exception):
         self.innocent = innocent  # it was killed, or hardly had the processor
 
 
+def processor_seconds(pid: int) -> float:
+    """Seconds of a processor that a process has had."""
+    with suppress(OSError):
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 class Workers:
     """A fixed number of processes that run functions of other modules; thread-safe."""
 
-    def __init__(self, count: int, seconds: float, allowance: int, died: Callable[[Death], None]) -> None:
+    def __init__(
+        self,
+        count: int,
+        seconds: float,
+        allowance: int,
+        died: Callable[[Death], None],
+        processor: Callable[[int], float] = processor_seconds,
+    ) -> None:
         """
         Args:
             count: processes; 0 is one a core.
             seconds: that a task may take.
             allowance: bytes of memory that a task may take.
             died: is told of each process that ended before it should, from another thread.
+            processor: tells how many seconds of a processor a process has had.
         """
         self.count = count or len(os.sched_getaffinity(0))
         self._seconds = seconds
         self._allowance = allowance
         self._died = died
+        self._processor = processor
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="decode")
 
     async def start(self) -> None:
-        """Starts the processes and returns once each has answered."""
+        """Starts the processes and returns once each is ready."""
         workers = [self._worker() for _ in range(self.count)]
         loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(self._threads, w.call, os.getpid, ()) for w in workers))
+        await asyncio.gather(*(loop.run_in_executor(self._threads, worker.begin) for worker in workers))
         for worker in workers:
             self._idle.put(worker)
 
@@ -113,7 +130,7 @@ class Workers:
             self._idle.get().end()
 
     def _worker(self) -> _Worker:
-        return _Worker(self._allowance, self._seconds)
+        return _Worker(self._allowance, self._seconds, self._processor)
 
     def _run(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         faults = 0
@@ -143,7 +160,7 @@ class Workers:
 class _Worker:
     """A process and the pipe to it."""
 
-    def __init__(self, allowance: int, seconds: float) -> None:
+    def __init__(self, allowance: int, seconds: float, processor: Callable[[int], float]) -> None:
         ours, theirs = socket.socketpair()
         for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # cheaper than to poll before each read
             ours.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
@@ -160,21 +177,27 @@ class _Worker:
             )
             self._pipe = Connection(ours.detach())
         self._seconds = seconds
-        self._had = 0.0  # seconds of a processor, when it answered last
+        self._processor = processor
+        self._had = 0.0  # seconds of a processor, when it said something last
         self._ready = False
         self.alive = True
+
+    def begin(self) -> None:
+        """Returns once the process is ready: that is no part of its work. Raises EOFError where it does not start."""
+        if not self._ready:
+            if not self._pipe.poll(STARTS):
+                raise EOFError("a decoding process does not start")
+            self._had = self._pipe.recv()
+            self._ready = True
 
     def call(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         """The function's result, or its exception; WorkerError where there is neither."""
         try:
-            if not self._ready:  # starting is not the work's fault
-                if not self._pipe.poll(STARTS):
-                    raise EOFError
-                self._ready = self._pipe.recv() is None
+            self.begin()
             self._pipe.send((function, arguments))
             sound, result, stays, self._had = self._pipe.recv()
         except BlockingIOError:
-            worked = self._processor() - self._had
+            worked = self._processor(self._process.pid) - self._had
             self.end()
             raise WorkerError("stuck", worked < self._seconds / 2) from None
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -197,10 +220,3 @@ class _Worker:
             self._process.wait(ENDS)  # its pipe has closed: a crash says by itself what it was
         self._process.kill()
         self._process.wait()
-
-    def _processor(self) -> float:
-        """Seconds of a processor that it has had."""
-        with suppress(OSError):
-            user, system = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        return 0.0

@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PER_PROCESS = 2 * 2**30
 """Bytes of the machine's memory for each test process, and what it starts."""
 
+MUCH = 128 * 2**20
+"""Bytes that a test may leave to its process."""
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax starts; subprocesses inherit it
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every arena keeps what was freed in it
 
@@ -110,13 +113,35 @@ def dtype_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def memory() -> Iterator[None]:
-    """Gives back what the tests of a file compiled, for the whole suite must fit into a small machine."""
+def programs() -> Iterator[None]:
+    """Gives back what the tests of a file compiled."""
     yield
     jax.clear_caches()
+    give_back()
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[None]:
+    """Gives back what a test has freed, where that is much: the whole suite must fit into a small machine."""
+    before = resident()
+    yield
+    if resident() > before + MUCH:
+        give_back()
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux
+        return 0
+
+
+def give_back() -> None:
+    """Returns to the system what nothing refers to; else the process keeps it."""
     gc.collect()
     if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # else the process keeps what was freed
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

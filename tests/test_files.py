@@ -12,6 +12,7 @@ import pytest
 from etils import epath
 
 from prohibit_jax.files import publish_file, publish_numbered, read_photo, replacing
+from tests.waiting import TIMEOUT
 
 # Kills itself, as `kill -9` would, at the n-th step that touches the disk, for every n: each in a child of its own.
 KILLER = """
@@ -82,7 +83,7 @@ for n in range(1, 200):
 def test_killed_at_any_step_the_store_has_the_old_state_or_the_new(tmp_path: Path, task: str) -> None:
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-W", "ignore", "-c", KILLER.format(root=root), task, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stderr
     states = done.stdout.split()
     assert len(states) > 10

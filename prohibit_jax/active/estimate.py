@@ -156,15 +156,17 @@ def _sum_of_draws(draws: Sequence[Draw], total: int) -> NDArray[np.float64]:
 
 def _hypergeometric(population: int, positives: int, drawn: int) -> NDArray[np.float64]:
     """The chance of 0, 1, … `drawn` positives among `drawn` of a population that holds `positives`."""
-
-    def ways(n: int, k: int) -> float:
-        return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
-
     chances = np.zeros(drawn + 1)
-    every = ways(population, drawn)
+    every = _log_ways(population, drawn)
     for count in range(max(0, drawn - population + positives), min(drawn, positives) + 1):
-        chances[count] = np.exp(ways(positives, count) + ways(population - positives, drawn - count) - every)
+        ways = _log_ways(positives, count) + _log_ways(population - positives, drawn - count)
+        chances[count] = np.exp(ways - every)
     return chances
+
+
+def _log_ways(n: int, k: int) -> float:
+    """The logarithm of the number of ways to choose k of n."""
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
 def _first(fits: Callable[[int], bool], low: int, high: int) -> int:

@@ -49,11 +49,6 @@ def fit(labels: Labels, logits: Floats, method: Method = "platt") -> Calibration
 def _newton(features: NDArray[np.float64], targets: NDArray[np.float64]) -> list[float]:
     """Logistic regression of soft targets [n] on features [n, d]; a tiny ridge settles directions that say nothing."""
     ridge = 1e-9 * len(targets)
-
-    def loss(weights: NDArray[np.float64]) -> float:
-        x = features @ weights
-        return float(np.sum(np.logaddexp(0, x) - targets * x) + ridge / 2 * weights @ weights)
-
     weights = np.zeros(features.shape[1])
     for _ in range(100):
         p = sigmoid(features @ weights)
@@ -62,11 +57,19 @@ def _newton(features: NDArray[np.float64], targets: NDArray[np.float64]) -> list
             break
         curvature = features.T @ (features * (p * (1 - p))[:, None]) + ridge * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
-        here, size = loss(weights), 1.0
-        while loss(weights - size * step) > here and size > 1e-9:
+        here, size = _loss(weights, features, targets, ridge), 1.0
+        while _loss(weights - size * step, features, targets, ridge) > here and size > 1e-9:
             size /= 2
         weights = weights - size * step
     return [float(w) for w in weights]
+
+
+def _loss(
+    weights: NDArray[np.float64], features: NDArray[np.float64], targets: NDArray[np.float64], ridge: float
+) -> float:
+    """The cross-entropy that `_newton` makes least, summed over photos, with its ridge."""
+    x = features @ weights
+    return float(np.sum(np.logaddexp(0, x) - targets * x) + ridge / 2 * weights @ weights)
 
 
 def reliability(labels: Labels, probabilities: Floats, edges: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:

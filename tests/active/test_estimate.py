@@ -30,9 +30,9 @@ def test_the_interval_covers_whatever_the_rounds_chose() -> None:
         labels = (np.arange(size) < rng.integers(0, size // int(rng.integers(3, 40)))).astype(int)
         scores = labels * rng.uniform(0, 3) + rng.normal(size=size)
         open_, draws = np.ones(size, bool), []
-        for _ in range(int(rng.integers(1, 10))):
+        for _ in range(int(rng.integers(1, 6))):
             rows = np.flatnonzero(open_)
-            drawn = rng.choice(rows, min(int(rng.integers(1, 30)), len(rows)), replace=False)
+            drawn = rng.choice(rows, min(int(rng.integers(1, 20)), len(rows)), replace=False)
             draws.append(Draw(len(rows), len(drawn), int(labels[drawn].sum()), int(labels[~open_].sum())))
             open_[drawn] = False
             rest = np.flatnonzero(open_)

@@ -26,7 +26,6 @@ from tests.active.labelstudio.studio import PEOPLE, Studio
 
 LEAD, ANN, BOB = PEOPLE
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-FOR_TEN_MINUTES = pytest.mark.timeout(600)  # a real server's first start makes its database
 
 
 def ask(number: int, **changed: Any) -> Ask:
@@ -67,7 +66,7 @@ def real_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         yield server
 
 
-@pytest.fixture(params=["studio", pytest.param("real_studio", marks=FOR_TEN_MINUTES)])
+@pytest.fixture(params=["studio", "real_studio"])
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Studio:
     """The stub and a real server, which must agree."""
     server: Studio = request.getfixturevalue(request.param)

@@ -63,7 +63,7 @@ def test_wrong_answers_cost_quality_and_leave_the_test_alone() -> None:
     assert noisy.positives == clean.positives, "they are counted by their true labels"
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(0, 2**31), st.sampled_from([RANDOM, MIXED]), st.floats(0, 0.5))
 def test_a_curve_survives_its_file(seed: int, strategy: str, noise: float) -> None:
     curve = run(world(80, 20), strategy, Protocol(10, 30, "known", noise), seed)

@@ -33,6 +33,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ready:
 
 @pytest.fixture
 def ask(here: Ready) -> Callable[..., Made]:
+    return asker(here)
+
+
+def asker(here: Ready) -> Callable[..., Made]:
     return lambda **given: next_round("weapon", here.store, **({"pool": str(here.scores), "budget": 20} | given))
 
 
@@ -41,20 +45,46 @@ def answer_all(here: Ready, number: int) -> None:
         here.say([one.sha256], strategy=one.strategy, round=number)
 
 
-@pytest.fixture
-def stood(here: Ready, ask: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> Standing:
-    """Three rounds, the last one unanswered, with a small honest sample."""
-    monkeypatch.setattr("prohibit_jax.active.curve.LEAST", 1)
-    monkeypatch.setattr("prohibit_jax.heads.quick.LEAST", 1)
+def make_rounds(here: Ready) -> None:
+    """Three rounds, the last one unanswered."""
+    ask = asker(here)
     here.say([*here.of("gun")[:12], *here.of("cup")[:12]])
     for number in (1, 2):
         ask(strategy="uncertainty=0.5,random=0.5")
         answer_all(here, number)
     ask()
-    return look("weapon", here.store)
 
 
-def test_the_table_of_rounds(here: Ready, stood: Standing) -> None:
+def small_sample(patch: pytest.MonkeyPatch) -> None:
+    """A head and a curve are judged on as few photos as there are."""
+    for room in ("active.curve", "heads.quick"):
+        patch.setattr(f"prohibit_jax.{room}.LEAST", 1)
+
+
+@pytest.fixture(scope="module")
+def after_three(tmp_path_factory: pytest.TempPathFactory) -> Ready:
+    """A pool with three rounds, for all tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("three")
+    here = ready(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        small_sample(patch)
+        patch.chdir(folder)
+        patch.delenv("PROHIBIT_LABELS", raising=False)
+        make_rounds(here)
+    return here
+
+
+@pytest.fixture
+def stood(after_three: Ready, monkeypatch: pytest.MonkeyPatch) -> Standing:
+    """With a small honest sample."""
+    monkeypatch.chdir(after_three.folder)
+    monkeypatch.delenv("PROHIBIT_LABELS", raising=False)
+    small_sample(monkeypatch)
+    return look("weapon", after_three.store)
+
+
+def test_the_table_of_rounds(after_three: Ready, stood: Standing) -> None:
+    here = after_three
     assert [point.round.number for point in stood.points] == [1, 2, 3]
     assert [point.round.labels for point in stood.points] == [24, 44, 64]
     truth = {sha: "gun" in here.photos[sha] for sha in here.photos}
@@ -82,7 +112,10 @@ def test_the_pool_adds_up(stood: Standing) -> None:
     assert stood.drawn.low <= 30 - stood.found <= stood.drawn.high
 
 
-def test_open_photos_come_first(stood: Standing, here: Ready) -> None:
+def test_open_photos_come_first(here: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_sample(monkeypatch)
+    make_rounds(here)
+    stood = look("weapon", here.store)
     assert not stood.decision.stop
     path = Rounds(here.store, "weapon").queue_path(3)
     open_ = stood.points[2].round.asked
@@ -95,12 +128,12 @@ def test_open_photos_come_first(stood: Standing, here: Ready) -> None:
     assert after.scored.value == max(stood.scored.value - (after.found - stood.found), 0)
 
 
-def test_a_spent_budget_stops(stood: Standing, here: Ready) -> None:
-    stopped = look("weapon", here.store, stop="plateau+few,labels=60")
+def test_a_spent_budget_stops(stood: Standing, after_three: Ready) -> None:
+    stopped = look("weapon", after_three.store, stop="plateau+few,labels=60")
     assert stopped.decision.stop
     assert stopped.advice == "stop: 64 photos are answered of a budget of 60"
     assert [one.rule for one in stopped.verdicts] == ["plateau", "stable", "few", "labels"]
-    days = look("weapon", here.store, stop="days=1").verdicts[-1]
+    days = look("weapon", after_three.store, stop="days=1").verdicts[-1]
     assert days.rule == "days"
     assert days.stop == (datetime.now(UTC) > datetime(2026, 1, 2, tzinfo=UTC))
 
@@ -205,8 +238,7 @@ def test_the_curve_has_only_photos_that_no_head_of_it_was_trained_on(
     here: Ready, ask: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A larger test side of a later day takes in photos that the first head was trained on."""
-    for module in ("active.curve", "heads.quick"):
-        monkeypatch.setattr(f"prohibit_jax.{module}.LEAST", 1)
+    small_sample(monkeypatch)
     here.say([*here.of("gun"), *here.of("cup")[:20]])
     config = tmp_path / "weapon.toml"
     config.write_text('[class]\npositive = ["yes"]\n[data]\ntest = 0.2\n')

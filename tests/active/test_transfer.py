@@ -64,7 +64,7 @@ def test_out_in_and_out_again_is_the_same_to_the_byte(store: LabelStore, tmp_pat
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.text(LETTERS, min_size=1),
     reason=st.text(LETTERS),

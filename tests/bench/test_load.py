@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread, get_ident
+from threading import Thread
 from typing import Any, TypeVar
 
 import pytest
+
+from tests.waiting import TIMEOUT, Clock
 
 T = TypeVar("T")
 load = pytest.importorskip("bench.load", reason="the scripts in bench/ are not part of a distribution")
 
 Reply = tuple[int, bytes] | None
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of these servers is too late."""
+    monkeypatch.setattr(load, "PATIENCE", TIMEOUT)
 
 
 @contextmanager
@@ -73,7 +80,7 @@ def test_open_loop_sends_in_turn_at_its_rate_and_sees_every_answer() -> None:
 
     with server(lambda body: (200, body)) as url:
         requests = load.photo_requests(url, photos)
-        result = load.summary(run(url, lambda client: load.open_loop(client, requests, 200, 1.0, seen=see)))
+        result = load.summary(run(url, lambda client: load.open_loop(client, requests, 2000, 0.1, seen=see)))
     assert 130 < result["requests"] < 270  # Poisson, from a seed
     assert result["statuses"] == {"200": result["requests"]} == {"200": len(seen)}
     assert all(body == photos[number] for number, _, body in seen)
@@ -81,16 +88,20 @@ def test_open_loop_sends_in_turn_at_its_rate_and_sees_every_answer() -> None:
 
 
 def test_who_waits_behind_a_stall_is_counted_from_when_it_was_due() -> None:
-    """One connection and a server that takes 20 ms: at 100 a second, the last of them waited for many others."""
+    """One connection, and a server that takes ten seconds for each of the requests that are due in half a second."""
+    clock = Clock(0.0)
 
     def slow(body: bytes) -> Reply:
-        time.sleep(0.02)
+        clock.advance(10.0)
         return 200, body
 
     with server(slow) as url:
         requests = load.photo_requests(url, [b"photo"])
-        outcomes = run(url, lambda client: load.open_loop(client, requests, 100, 0.5), most=1).outcomes
-    assert max(outcome.latency for outcome in outcomes) > 0.02 * len(outcomes) / 3
+        outcomes = run(url, lambda client: load.open_loop(client, requests, 100, 0.5, clock=clock), most=1).outcomes
+    assert len(outcomes) > 30
+    for number, outcome in enumerate(outcomes, 1):
+        assert 0 < outcome.due < 0.5
+        assert outcome.latency == 10.0 * number - outcome.due
 
 
 def test_statuses_drops_and_refusals_are_told_apart() -> None:
@@ -106,21 +117,24 @@ def test_statuses_drops_and_refusals_are_told_apart() -> None:
 
 
 def test_closed_loop_keeps_so_many_at_a_time() -> None:
-    inside: set[int] = set()
-    at_once: list[int] = []
+    clock, asked, at_once = Clock(), [], []
 
-    def count(body: bytes) -> Reply:
-        inside.add(get_ident())
-        at_once.append(len(inside))
-        time.sleep(0.01)
-        inside.discard(get_ident())
-        return 200, body
+    class Client:
+        inside = 0
 
-    with server(count) as url:
-        requests = load.photo_requests(url, [b"a", b"b"], 2)
-        outcomes = run(url, lambda client: load.closed_loop(client, requests, 3, 0.3)).outcomes
+        async def ask(self, request: bytes) -> tuple[int, bytes]:
+            self.inside += 1
+            asked.append(request)
+            at_once.append(self.inside)
+            await asyncio.sleep(0)  # until the others have asked
+            clock.advance(1.0)
+            self.inside -= 1
+            return 200, request
+
+    outcomes = asyncio.run(load.closed_loop(Client(), [b"a", b"b"], 3, 9.0, clock=clock)).outcomes
     assert len(outcomes) == len(at_once)
-    assert max(at_once) == 3
+    assert at_once == [1, 2] + 9 * [3]
+    assert asked == 5 * [b"a", b"b"] + [b"a"]
 
 
 def test_percentiles() -> None:

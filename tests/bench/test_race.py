@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from prohibit_jax.bench.race import Row, differ, look, race
 from prohibit_jax.bench.worker import Device, Loaded, Worker, WorkerError
 from tests.bench.fakes import fake, tiny
 from tests.tolerances import LOGITS_PARITY
+from tests.waiting import TIMEOUT
 
 ABSENT = Engine("absent", "nowhere:load", needs=("no_such_library",))
 
@@ -66,12 +68,14 @@ def test_a_bad_engine_says_why_it_has_no_figures(rows: dict[str, Row], name: str
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
-    with Worker(limit=0.05) as worker, pytest.raises(WorkerError, match=r"device: no answer within 0 s"):
-        worker.ask("device")
+    with Worker(limit=0.0) as worker:
+        worker.process.send_signal(signal.SIGSTOP)  # so that it cannot answer
+        with pytest.raises(WorkerError, match=r"device: no answer within 0 s"):
+            worker.ask("device")
 
 
 def test_a_process_that_ends_leaves_its_last_words() -> None:
-    with Worker(limit=60.0) as worker:
+    with Worker(limit=TIMEOUT) as worker:
         worker.process.terminate()
         with pytest.raises(WorkerError, match="its process ended with -15"):
             worker.ask("device")

@@ -7,12 +7,13 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import until
 
 
 class Postgres:
@@ -58,19 +59,24 @@ def postgres() -> Iterator[Postgres]:
             cwd=folder,
         )
         try:
-            for _ in range(300):
-                try:
-                    psycopg.connect(f"host={folder} user=postgres dbname=postgres").close()
-                    break
-                except psycopg.OperationalError:
-                    assert server.poll() is None, "PostgreSQL ended"
-                    time.sleep(0.1)
+            until(lambda: _answers(server, folder), pause=0.1)
             yield Postgres(folder)
         finally:
             server.send_signal(3)  # at once
             server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(server: subprocess.Popen[bytes], folder: Path) -> bool:
+    import psycopg
+
+    assert server.poll() is None, "PostgreSQL ended"
+    try:
+        psycopg.connect(f"host={folder} user=postgres dbname=postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _programs() -> Path:

@@ -44,7 +44,7 @@ __all__ = ["postgres"]  # the fixture
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
-SHARED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def sha256(photo: int) -> str:
@@ -360,9 +360,11 @@ def test_a_kill_in_the_middle_adds_nothing_and_blocks_nobody(address: str, tmp_p
 
 SEVERAL = """
 import sys
+from prohibit_jax.data import label_store
 from tests.data.test_label_store import label, open_label_store
+from tests.waiting import TIMEOUT
 
-who = sys.argv[2]
+label_store.PATIENCE, who = TIMEOUT, sys.argv[2]
 store = open_label_store(sys.argv[1], ".")  # all at once make it
 pairs = ([label(i, annotator=who), label(i, annotator="all", path=f"{who}/{i}.jpg")] for i in range(20))
 print(sum(map(store.append, pairs)), store.append(label(i, annotator=who, at=1) for i in range(300)))

@@ -13,6 +13,7 @@ from prohibit_jax.data.loader import batches, decoded, read
 from prohibit_jax.data.sources import Source, open_source
 from prohibit_jax.images.resize import load
 from prohibit_jax.types import InputError
+from tests.waiting import until
 
 SIZE = 16
 ROWS = np.random.default_rng(0).integers(0, 12, 30)
@@ -111,9 +112,8 @@ def test_leaving_early_leaves_no_thread_behind(source: Source) -> None:
         with contextlib.closing(one):
             next(one)
     left = set(threading.enumerate()) - before
-    for thread in left:  # Grain tells its threads to end and does not wait for the photo in their hands
-        thread.join(timeout=60)
-    assert not any(thread.is_alive() for thread in left)
+    # Grain tells its threads to end and does not wait for the photo in their hands.
+    until(lambda: not any(thread.is_alive() for thread in left))
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 30])

@@ -99,7 +99,7 @@ def test_photos_without_a_name_are_called_by_file_and_row(held: Path) -> None:
     assert [item.path for item in source.items] == [source.items[i].path for i in range(1000)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.lists(st.integers(0, 999), max_size=12))
 def test_photos_come_in_any_order(held: Path, rows: Sequence[int]) -> None:
     source = open_parquet(str(held))

@@ -43,7 +43,7 @@ many = st.lists(photos, min_size=1, max_size=40)
 
 
 @given(many, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_order_does_not_matter(rows: list[tuple], random) -> None:  # type: ignore[no-untyped-def, type-arg]
     order = list(range(len(rows)))
     random.shuffle(order)
@@ -52,14 +52,14 @@ def test_order_does_not_matter(rows: list[tuple], random) -> None:  # type: igno
 
 
 @given(many, st.lists(st.integers(20, 39).map(photo), max_size=20))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_nothing_moves_when_unrelated_photos_are_added(rows: list[tuple], more: list[tuple]) -> None:  # type: ignore[type-arg]
     mine = [row for row in rows if int(row[0].path.partition("_")[0]) < 20] or [photo(0)]
     assert sides_of(mine + more)[: len(mine)] == sides_of(mine)
 
 
 @given(many)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_group_a_content_and_a_picture_have_one_side(rows: list[tuple]) -> None:  # type: ignore[type-arg]
     sides = sides_of(rows)
     seen: dict[object, str] = {}
@@ -73,7 +73,6 @@ def test_a_group_a_content_and_a_picture_have_one_side(rows: list[tuple]) -> Non
 
 
 @given(flips)
-@settings(deadline=None)
 def test_any_flipped_bits_up_to_the_limit_are_found(bits: tuple[int, ...]) -> None:
     assert clusters(*indexed([photo(0), photo(1), photo(0, flips=bits)])).tolist() == [0, 1, 0]
 

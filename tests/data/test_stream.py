@@ -12,7 +12,7 @@ some_labels = st.lists(st.sampled_from([-1, 0, 0, 1]), min_size=2, max_size=60).
 
 
 @given(some_labels, st.integers(1, 30), st.integers(2, 16), st.floats(0.05, 0.95), st.integers(0, 9))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_batch_has_its_share_and_every_photo_its_turn(
     values: list[int], steps: int, batch: int, fraction: float, seed: int
 ) -> None:

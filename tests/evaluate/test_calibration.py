@@ -65,7 +65,7 @@ def test_units_of_the_logits_do_not_matter(size: float) -> None:
     st.sampled_from([0.0, 1e-3, 1.0, 1e4]),
     st.sampled_from(["platt", "temperature"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_logits_give_a_finite_rising_map(
     positives: int, negatives: int, gap: float, noise: float, method: Method
 ) -> None:
@@ -101,7 +101,7 @@ def test_calibration_lowers_the_error() -> None:
 
 
 @given(st.integers(2, 60), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_brier_and_log_loss_are_those_of_scikit_learn(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % 2)

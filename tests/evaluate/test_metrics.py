@@ -37,7 +37,7 @@ def judged(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(judged())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_areas_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = case
     assert average_precision(labels, scores) == pytest.approx(
@@ -47,7 +47,7 @@ def test_areas_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarray]) ->
 
 
 @given(judged())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_curve_and_points_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = case
     precision, recall, thresholds = oracle.precision_recall_curve(labels, scores)
@@ -63,7 +63,7 @@ def test_curve_and_points_are_those_of_scikit_learn(case: tuple[np.ndarray, np.n
 
 
 @given(judged(), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_weights_mean_repeated_photos(case: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     labels, scores = case
     weights = np.random.default_rng(seed).integers(0, 3, len(labels)) + (np.arange(len(labels)) == labels.argmax())

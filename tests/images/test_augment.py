@@ -16,7 +16,7 @@ def photo(size: int) -> np.ndarray:
 
 
 @given(size=st.integers(8, 80), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_same_generator_same_photo(size: int, seed: int) -> None:
     original = photo(size)
     kept = original.copy()

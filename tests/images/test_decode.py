@@ -69,7 +69,7 @@ def test_jpeg(options: dict[str, bool]) -> None:
 
 
 @given(width=st.integers(1, 40), height=st.integers(1, 40), kind=st.sampled_from(FORMATS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shape_and_probe_follow_the_file(width: int, height: int, kind: str) -> None:
     data = encode(scene(width, height), kind)
     photo = decode(data)
@@ -135,7 +135,7 @@ def test_orientation_in_both_byte_orders_and_integer_types(order: str, kind: int
 
 
 @given(garbage=st.binary(max_size=300), start=st.sampled_from([b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_garbage_in_exif_never_spoils_a_good_photo(garbage: bytes, start: bytes) -> None:
     photo = decode(encode(scene(), "JPEG", exif=b"Exif\0\0" + start + garbage))
     assert sorted(photo.shape) == [3, 40, 60]
@@ -317,7 +317,7 @@ def test_a_truncated_upload_says_so() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(kind=st.sampled_from(FORMATS), flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_flipped_bits(kind: str, flips: list[tuple[int, int]]) -> None:
     data = bytearray(encode(scene(), kind))
     for place, mask in flips:
@@ -327,7 +327,7 @@ def test_flipped_bits(kind: str, flips: list[tuple[int, int]]) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(kind=st.sampled_from(FORMATS), garbage=st.binary(max_size=200), keep=st.integers(2, 60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_garbage_behind_a_true_signature(kind: str, garbage: bytes, keep: int) -> None:
     survives(encode(scene(), kind)[:keep] + garbage)
 
@@ -379,7 +379,7 @@ def test_threads_agree() -> None:
 
 
 @given(width=st.integers(1, 900), height=st.integers(1, 900), target=st.integers(1, 64))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_reduced_scale_keeps_twice_the_target(width: int, height: int, target: int) -> None:
     data = encode(Image.new("RGB", (width, height)), "JPEG")
     h, w, _ = decode(data, target=target).shape

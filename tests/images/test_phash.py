@@ -33,7 +33,7 @@ def test_cosines_are_the_discrete_cosine_transform() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 70), width=st.integers(1, 70))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_types_and_shapes(seed: int, height: int, width: int) -> None:
     photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     assert isinstance(phash(photo), np.uint64)

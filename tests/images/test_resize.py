@@ -15,7 +15,7 @@ from prohibit_jax.images.resize import load, resize
 
 
 @given(width=st.integers(1, 90), height=st.integers(1, 90), size=st.integers(1, 90), value=st.integers(0, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_shape_becomes_a_square_and_a_flat_photo_stays_flat(width: int, height: int, size: int, value: int) -> None:
     square = resize(np.full((height, width, 3), value, np.uint8), size)
     np.testing.assert_array_equal(square, np.full((size, size, 3), value, np.uint8))

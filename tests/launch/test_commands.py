@@ -23,6 +23,7 @@ from prohibit_jax.heads import make
 from prohibit_jax.score.table import open_scores
 from tests.goldens import recipe
 from tests.heads.small import COUNT, ON_TRUNK, Trained, config, sha256
+from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "goldens"
@@ -103,7 +104,7 @@ def process(*arguments: str | os.PathLike[str], **environment: str) -> Said:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=TIMEOUT,
         check=False,
     )
     return Said(ended.returncode, ended.stdout, ended.stderr)
@@ -391,7 +392,9 @@ def test_a_process_prints_json_and_ends_with_its_code(store: Store) -> None:
     refused(launched("score", "--bundle", "none", "--data", "synthetic:9", "--out", "x"), "none.json", "all, prod")
 
 
-def test_killed_in_the_middle_and_resumed_it_gives_the_same_head(trained: Trained, tmp_path: Path) -> None:
+def test_killed_in_the_middle_and_resumed_it_gives_the_same_head(
+    launch: Launch, trained: Trained, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "store")
     file = write_config(tmp_path, trained, "weapon", "gun", data={"workers": 1})  # where training had none
     arguments = ("train", "--class", "weapon", "--data", trained.source, "--config", file, "--store", str(store.root))
@@ -402,7 +405,7 @@ def test_killed_in_the_middle_and_resumed_it_gives_the_same_head(trained: Traine
     assert not store.heads.exists()
     assert not store.classes()
 
-    resumed = process("-m", "launch.main", *arguments, "--resume", "--json").result
+    resumed = launch(*arguments, "--resume", "--json").result
     assert (resumed["head"], resumed["run"]) == ("weapon@1", str(run))
     assert sha256(Path(resumed["folder"]) / "params.safetensors") == trained.heads["weapon"].card.params_sha256
     assert resumed["metrics"] == trained.heads["weapon"].card.metrics

@@ -42,7 +42,7 @@ def close(ours: Any, theirs: Any) -> None:
         np.testing.assert_allclose(a, b, 0, CONVOLUTION * max(1.0, float(np.abs(b).max())))
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(
     height=st.integers(1, 20),
     width=st.integers(1, 20),

@@ -15,6 +15,7 @@ from prohibit_jax.release import history
 from prohibit_jax.release.history import Entry, Gate, History
 from prohibit_jax.types import InputError
 from tests.release.shop import Shop, damage, open_shop
+from tests.waiting import TIMEOUT
 
 GATE = Gate("quality", False, "-0.1", "from -0.02 up", {"low": -0.1})
 
@@ -263,7 +264,8 @@ def test_what_is_pending_and_damaged_is_named(shop: Shop) -> None:
 # Several at once
 
 
-def test_releases_at_once_wait_for_each_other(shop: Shop) -> None:
+def test_releases_at_once_wait_for_each_other(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", TIMEOUT)
     heads = ["weapon@2", "cash@2", "cup@1"]
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(lambda head: release(shop, head), heads))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from prohibit_jax.bundle import lock
 from prohibit_jax.bundle.lock import make_bundle, read_bundle
 from prohibit_jax.release import history
 from prohibit_jax.release import promote as module
@@ -18,6 +19,7 @@ from prohibit_jax.release.promote import Promotion, promote
 from prohibit_jax.release.rollback import rollback
 from prohibit_jax.types import InputError
 from tests.release.shop import Shop, damage, open_shop
+from tests.waiting import TIMEOUT
 
 NAMES = ("quality", "calibration", "budget", "isolation")
 Stop = Callable[..., None]
@@ -181,7 +183,8 @@ def test_the_history_wants_a_name_and_a_reason(shop: Shop, stop: Stop, monkeypat
 
 def test_two_promotes_at_once_both_come(shop: Shop, stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever comes second meets the gates again, on the bundle that the first has made."""
-    both, seen = Barrier(2, timeout=60), []
+    monkeypatch.setattr(lock, "PATIENCE", TIMEOUT)
+    both, seen = Barrier(2, timeout=TIMEOUT), []
 
     def fit(scorer: Any, head: Any, *_: Any) -> tuple[Gate, ...]:
         seen.append((head.card.name, tuple(str(pin.ref) for pin in scorer.bundle.pins)))

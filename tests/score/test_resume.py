@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from prohibit_jax.data.index import index
 from prohibit_jax.data.sources import open_source
 from prohibit_jax.images.resize import load
 from prohibit_jax.score import bulk, fill
+from prohibit_jax.score import job as module
 from prohibit_jax.score.embed import load_embedder
 from prohibit_jax.score.job import Summary, score_source
 from prohibit_jax.score.scorer import Scorer
@@ -31,6 +33,7 @@ from prohibit_jax.types import InputError
 from tests.bundle.twin import card, variables
 from tests.heads.small import save_tiny, write_photos
 from tests.score.listing import BROKEN, Listing, png
+from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("cash", "cup", "weapon")
@@ -82,6 +85,14 @@ def job_in(folder: Path) -> Job:
     return made
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_batches() -> Iterator[None]:
+    """A batch is no more than a shard: a larger one would be filled up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BATCH_SIZES", (SHARD,))
+        yield
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """Three heads in a bundle, and weights `tiny`."""
@@ -131,7 +142,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 # Killed
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(single=st.booleans(), points=st.lists(st.integers(1, len(CONTENTS)), max_size=6))
 def test_a_job_killed_anywhere_makes_the_same_files(alone: Job, single: bool, points: list[int]) -> None:
     name = "killed.parquet" if single else "killed"
@@ -153,8 +164,8 @@ def test_a_job_killed_anywhere_makes_the_same_files(alone: Job, single: bool, po
 
 
 FATAL = """
-import os, signal, sys
-from pathlib import Path
+import os, pickle, signal, sys
+from prohibit_jax.score import job
 
 flush, left = os.fsync, int(sys.argv[1])
 
@@ -166,9 +177,9 @@ def fatal(handle):
     flush(handle)
 
 os.fsync = fatal
-from tests.score.test_resume import SHARD, SOURCE
-from prohibit_jax.score.job import score_source
-score_source("prod", SOURCE, sys.argv[2], sys.argv[3], embedding="tiny", shard_rows=SHARD)
+source, out, store, rows = pickle.load(sys.stdin.buffer)
+job.BATCH_SIZES = (rows,)
+job.score_source("prod", source, out, store, embedding="tiny", shard_rows=rows)
 """
 
 
@@ -176,13 +187,13 @@ score_source("prod", SOURCE, sys.argv[2], sys.argv[3], embedding="tiny", shard_r
 def test_sigkill_loses_and_doubles_nothing(alone: Job, tmp_path: Path, out: str, flushes: int) -> None:
     """Killed with a shard written but not named yet, and, the last, while one file is gathered of all of them."""
     made = tmp_path / out
-    for left in (flushes, 1000):
-        code = [sys.executable, "-c", FATAL, str(left), str(made), str(alone.store.root)]
-        ended = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-        assert ended.returncode == (-signal.SIGKILL if left == flushes else 0), ended.stderr
-        if left == flushes:
-            with pytest.raises(InputError, match=r"not finished|missing"):
-                open_scores(made)
+    work = pickle.dumps((SOURCE, str(made), str(alone.store.root), SHARD))
+    code = [sys.executable, "-c", FATAL, str(flushes)]
+    ended = subprocess.run(code, cwd=ROOT, input=work, capture_output=True, timeout=TIMEOUT, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    with pytest.raises(InputError, match=r"not finished|missing"):
+        open_scores(made)
+    Job(alone.store, tmp_path)(out, embedding="tiny")
     assert files(made) == files(alone.folder / out)
     assert [path.name for path in tmp_path.iterdir()] == [out]
 

@@ -149,7 +149,7 @@ def test_embeddings_come_as_written_without_the_rows_that_have_none(big: ScoreTa
     assert big.phash().dtype == np.uint64
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_any_rows_can_be_picked(big: ScoreTable, data: st.DataObject) -> None:
     picked = data.draw(st.lists(st.integers(0, 2 * ROWS + 99), max_size=20, unique=True).map(sorted))

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from prohibit_jax.bundle.lock import make_bundle
@@ -28,6 +28,7 @@ from prohibit_jax.score.xla import AXES, Form, XlaEngine, form_of, heads_at_once
 from tests.bundle.twin import card, head, photos
 from tests.score.checks import close, compiles
 from tests.tolerances import HALF, STACKED
+from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 MESH = jax.make_mesh((1, 1), AXES)
@@ -57,7 +58,6 @@ def test_any_number_of_heads_at_once_gives_the_same(memory: float, expected: np.
     close(engine(device(memory))({32: photos(3)}), expected, STACKED)
 
 
-@settings(deadline=None)
 @given(memory=st.floats(0, 1e9), batch=st.integers(1, 64), slots=st.integers(1, 100))
 def test_heads_at_once_fit_the_memory_in_equal_turns(memory: float, batch: int, slots: int) -> None:
     group = PLAN.groups[0]
@@ -167,7 +167,9 @@ print(events.count("/jax/core/compile/backend_compile_duration"), scores.tobytes
     assert first == second
 
 
-@pytest.mark.parametrize("form", [Form(CpuOps(half=True), True, None), device(1e12, HalfOps())], ids=["cpu", "device"])
+@pytest.mark.parametrize(
+    "form", [form_of(jax.devices()[0], "bfloat16"), device(1e12, HalfOps())], ids=["cpu", "device"]
+)
 def test_bfloat16_multiplies_coarsely_and_adds_finely(form: Form, expected: np.ndarray) -> None:
     found = engine(form)({32: photos(3)})
     assert found.dtype == np.float32
@@ -184,6 +186,6 @@ def test_precision_is_the_callers_choice(precision: Precision, expected: np.ndar
 def test_several_devices_give_what_one_gives() -> None:
     """In a process of its own, where the processor poses as eight devices."""
     script = Path(__file__).with_name("eight_devices.py")
-    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=280)
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=TIMEOUT)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.count("same") == 5

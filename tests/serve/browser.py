@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import TIMEOUT, until
+
 FOUND = bool(shutil.which("chromium") and shutil.which("chromedriver"))
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name for a reference
-SECONDS = 60
 OPTIONS = {
     "goog:chromeOptions": {
         "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1000,900"]
     },
     "goog:loggingPrefs": {"browser": "ALL"},
+    "timeouts": {"script": int(1e3 * TIMEOUT), "pageLoad": int(1e3 * TIMEOUT)},
 }
 
 
@@ -28,14 +29,10 @@ class Browser:
     """One window; elements are named by CSS selectors."""
 
     def __init__(self, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         with log.open("wb") as sink:
-            command = ["chromedriver", f"--port={port}"]
+            command = ["chromedriver", "--port=0"]
             self._driver = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
-        self._address = f"http://127.0.0.1:{port}"
-        self._wait_for_driver()
+        self._address = f"http://127.0.0.1:{self._port(log)}"
         session = self._call("POST", "/session", capabilities={"alwaysMatch": OPTIONS})
         self._address += f"/session/{session['sessionId']}"
 
@@ -64,10 +61,11 @@ class Browser:
 
     def wait(self, condition: str, *arguments: Any) -> None:
         """Until the expression is true."""
-        end = time.monotonic() + SECONDS
-        while not self.run(f"return Boolean({condition})", *arguments):
-            assert time.monotonic() < end, (condition, self.run("return document.body.innerText"), self.console())
-            time.sleep(0.05)
+        try:
+            until(lambda: self.run(f"return Boolean({condition})", *arguments))
+        except AssertionError as error:
+            error.add_note(f"{condition}\n{self.run('return document.body.innerText')}\n{self.console()}")
+            raise
 
     def type(self, selector: str, text: str) -> None:
         """Types into an element; into one for files, their paths, a line each."""
@@ -101,16 +99,13 @@ class Browser:
             self._call("POST", "/goog/cdp/execute", cmd="Page.captureScreenshot", params=params)["data"]
         )
 
-    def _wait_for_driver(self) -> None:
-        end = time.monotonic() + SECONDS
-        while True:
-            try:
-                if self._call("GET", "/status")["ready"]:
-                    return
-            except urllib.error.URLError:
-                pass
-            assert time.monotonic() < end, "chromedriver does not start"
-            time.sleep(0.05)
+    def _port(self, log: Path) -> str:
+        """Any free one, of the driver's own choice: what it says when it has started."""
+        started = re.compile(r"successfully on port (\d+)")
+        until(lambda: started.search(log.read_text()) or self._driver.poll() is not None)
+        found = started.search(log.read_text())
+        assert found, log.read_text()
+        return found[1]
 
     def _call(self, method: str, path: str, **content: Any) -> Any:
         data = json.dumps(content).encode() if method == "POST" else None
@@ -118,7 +113,7 @@ class Browser:
             self._address + path, data, {"Content-Type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 return json.loads(answer.read())["value"]
         except urllib.error.HTTPError as error:
             with error:

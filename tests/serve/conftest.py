@@ -7,9 +7,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,20 @@ from PIL import Image
 from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
 from tests.bundle import twin
+from tests.waiting import TIMEOUT, until
 
 ADMIN_KEY = "an-admin-key-for-tests"
+PATIENT = (
+    *("--set", f"service.budget_ms={1e3 * TIMEOUT}"),
+    *("--set", f"service.work_seconds={TIMEOUT}"),
+    *("--set", f"service.stop_seconds={TIMEOUT}"),
+    *("--set", f"limits.header_seconds={TIMEOUT}"),
+    *("--set", f"limits.body_seconds={TIMEOUT}"),
+    *("--set", f"limits.idle_seconds={TIMEOUT}"),
+)
+"""A service gives honest work all the time that it takes on a busy machine."""
+EVEN = "import os; os.nice = lambda by: 0\n"
+"""Beside busy programs, decoding processes that let everybody else go first would have next to no processor."""
 VERSIONS = {"cash": 1, "ivory": 1, "weapon": 3}  # in the store; the bundle has weapon@1
 
 
@@ -38,14 +50,15 @@ class Server:
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        whole = self.log.read_text().rpartition("\n")[0]  # the last one may be on its way
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def admin(self, path: str, content: object = None) -> tuple[int, dict[str, Any]]:
         """POSTs to an admin route: the status, and the answer."""
         data = json.dumps(content).encode() if content is not None else b""
         request = urllib.request.Request(self.url + path, data, {"Authorization": f"Bearer {ADMIN_KEY}"}, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             with error:
@@ -81,18 +94,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_store(tmp_path_factory.mktemp("serve") / "store")
 
 
-@pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts services: `start(store, "--set", "limits.photos=4", env={…})` returns one that is ready."""
+@contextmanager
+def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts services: `start(store, "--set", "limits.photos=4", env={…})` returns one that is ready, and patient."""
     running: list[Server] = []
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text(EVEN)
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
 
     def begin(store: Path, *options: str, env: dict[str, str] | None = None, wait: bool = True) -> Server:
         log = tmp_path_factory.mktemp("log") / "stderr"
         command = [sys.executable, "-m", "launch.main", "serve", "--bundle", "prod", "--store", str(store)]
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                [*command, "--port", "0", "--json", *options],
-                env={**os.environ, "PROHIBIT_ADMIN_KEYS": ADMIN_KEY, **(env or {})},
+                [*command, "--port", "0", "--json", *PATIENT, *options],
+                env={**os.environ, "PYTHONPATH": path, "PROHIBIT_ADMIN_KEYS": ADMIN_KEY, **(env or {})},
                 cwd=Path(__file__).resolve().parents[2],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -103,28 +119,38 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         assert line, log.read_text()
         server = Server(json.loads(line)["url"], process.pid, store, process, log)
         running.append(server)
-        while wait and not _ready(server.url):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
+        if wait:
+            until(lambda: _ready(server), pause=0.05)
         return server
 
-    yield begin
-    for server in running:
-        server.process.kill()
-        server.process.wait()
-        assert server.process.stdout is not None
-        server.process.stdout.close()
+    try:
+        yield begin
+    finally:
+        for server in running:
+            server.process.kill()
+            server.process.wait()
+            assert server.process.stdout is not None
+            server.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts the services of a test file, which end with it: many at once would fill a small machine."""
+    with starting(tmp_path_factory) as begin:
+        yield begin
 
 
 @pytest.fixture(scope="session")
-def server(start: Start, tiny: Path) -> Server:
+def server(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Server]:
     """One service for all tests that leave it as they found it."""
-    return start(tiny, "--set", "service.budget_ms=60000", "--set", "service.batch_sizes=[1, 5]")
+    with starting(tmp_path_factory) as begin:
+        yield begin(tiny, "--set", "service.batch_sizes=[1, 5]")
 
 
-def _ready(url: str) -> bool:
+def _ready(server: Server) -> bool:
+    assert server.process.poll() is None, server.log.read_text()
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=TIMEOUT) as answer:
             return bool(json.loads(answer.read())["ready"])
     except OSError:
         return False

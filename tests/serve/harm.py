@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from pathlib import Path
@@ -28,6 +29,12 @@ def suffer(harm: str) -> None:
 def spin() -> None:
     while True:
         pass
+
+
+def wait_at(gate: str) -> None:
+    """Goes on once nobody has the file locked."""
+    with open(gate) as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def hog(bytes_: int) -> int:

@@ -134,7 +134,6 @@ def test_bomb(encoding: str) -> None:
         tracemalloc.stop()
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=20_000), st.sampled_from(["gzip", "deflate", "raw"]), st.integers(0, 30_000))
 def test_inflate_gives_back(data: bytes, kind: str, limit: int) -> None:
     encode = {"gzip": gzip.compress, "deflate": zlib.compress, "raw": raw_deflate}[kind]
@@ -159,7 +158,6 @@ def mutate(data: bytes, changes: list[tuple[float, str, bytes]]) -> bytes:
     return data
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2000), mutations, st.sampled_from(["gzip", "deflate"]))
 def test_inflate_refuses_all_else(data: bytes, changes: list[tuple[float, str, bytes]], encoding: str) -> None:
     encoded = gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
@@ -264,7 +262,7 @@ def test_file_names() -> None:
 names = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters='"\\'), max_size=20)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(["file", "files"]), names, st.binary(max_size=300)), min_size=1, max_size=4))
 def test_form_gives_back(files: list[tuple[str, str, bytes]]) -> None:
     assert photos(*(part(data, field, name) for field, name, data in files)) == [
@@ -272,7 +270,7 @@ def test_form_gives_back(files: list[tuple[str, str, bytes]]) -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(mutations, mutations)
 def test_form_refuses_all_else(changes: list[tuple[float, str, bytes]], kinds: list[tuple[float, str, bytes]]) -> None:
     data = mutate(part(b"one", extra=b"Content-Type: image/png\r\n") + part(b"two", "files") + b"--frontier--", changes)

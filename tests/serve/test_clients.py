@@ -27,6 +27,7 @@ from prohibit_jax.score.scorer import Scorer, load_scorer
 from tests import tolerances
 from tests.bundle.twin import SIZE
 from tests.serve.conftest import ADMIN_KEY, Server, Start, tiny_store
+from tests.waiting import TIMEOUT
 
 PYTHON = Path(__file__).resolve().parents[2] / ".venv/clients/bin/python"
 SCRIPTS = Path(__file__).resolve().parent / "clients"
@@ -72,7 +73,8 @@ def run(script: str, *arguments: str) -> Any:
     """What a client's script saw."""
     if not PYTHON.exists():
         pytest.skip("the environment of test clients is absent: make test installs it")
-    process = subprocess.run([PYTHON, SCRIPTS / script, *arguments], capture_output=True, text=True, timeout=280)
+    command = [PYTHON, SCRIPTS / script, *arguments, str(TIMEOUT)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
 
@@ -85,7 +87,7 @@ def triton(start: Start, photos: Photos, tmp_path_factory: pytest.TempPathFactor
     if not PYTHON.exists():
         pytest.skip("the environment of test clients is absent: make test installs it")
     store = tiny_store(tmp_path_factory.mktemp("triton") / "store")  # of its own: it changes heads
-    service = start(store, "--set", "service.budget_ms=60000", "--set", "service.batch_sizes=[1, 5]")
+    service = start(store, "--set", "service.batch_sizes=[1, 5]")
     seen: dict[str, Any] = run("triton.py", service.url, ADMIN_KEY, str(photos.folder))
     return seen
 
@@ -245,7 +247,7 @@ def curl(server: Server, tmp_path: Path) -> Curl:
         pytest.skip("curl is not installed")
 
     def call(path: str, *options: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
-        command = ["curl", "-sS", "--max-time", "120", "-D", str(tmp_path / "head"), "-o", str(tmp_path / "out")]
+        command = ["curl", "-sS", "--max-time", str(TIMEOUT), "-D", str(tmp_path / "head"), "-o", str(tmp_path / "out")]
         if body is not None:
             (tmp_path / "in").write_bytes(body)
             options = ("--data-binary", f"@{tmp_path / 'in'}", *options)

@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from serve.metrics import Metrics
 from serve.settings import load_serve_config
+from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -209,5 +210,5 @@ def test_the_image_is_made_of_what_there_is() -> None:
 
 
 def promtool(*arguments: str) -> None:
-    done = subprocess.run(["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr

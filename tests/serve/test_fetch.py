@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
-import time
+import stat
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from serve import fetch
 from serve.errors import Refusal
 from serve.fetch import Fetcher, is_public, resolve
 from serve.settings import FetchConfig, LimitsConfig
+from tests.serve.raw import LOOPS, forever
+from tests.waiting import TIMEOUT, until_async
 
 TLS = Path(__file__).with_name("tls")  # made by its make.sh
 LIMITS = LimitsConfig(photo_bytes=10_000, headers=2048)
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 PHOTO = bytes(range(256)) * 20
 OK = b"HTTP/1.1 200 OK\r\n"
 WHOLE = OK + b"Content-Length: %d\r\n\r\n" % len(PHOTO) + PHOTO
-SLOW = 0.3  # seconds
+BRIEF = 0.1  # seconds, for what never comes
 
 
 @pytest.fixture(autouse=True)
@@ -39,18 +42,20 @@ def get(request: pytest.FixtureRequest) -> Callable[..., tuple[bytes, list[bytes
         answer: bytes,
         path: str = "/a.jpg",
         host: str = "photos.test",
-        seconds: float = 30,
-        then: float = 0.0,
+        seconds: float = TIMEOUT,
+        closes: bool = True,
         tls: bool = True,
     ) -> tuple[bytes, list[bytes]]:
         async def main() -> tuple[bytes, list[bytes]]:
+            before = sockets()
             requests: list[bytes] = []
 
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 try:
                     requests.append(await (reader.readuntil(b"\r\n\r\n") if tls else reader.read(1)))
                     writer.write(answer)
-                    await asyncio.sleep(then)
+                    if not closes:
+                        await forever()
                 except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                     pass
                 finally:
@@ -66,14 +71,25 @@ def get(request: pytest.FixtureRequest) -> Callable[..., tuple[bytes, list[bytes
                 return await fetcher(f"https://{host}:{port}{path}"), requests
             finally:
                 server.close()
-                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                others = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in others:
                     task.cancel()
-                await asyncio.sleep(0.01)
+                await asyncio.gather(*others, return_exceptions=True)
+                await until_async(lambda: sockets() <= before)
 
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
             return runner.run(main())
 
     return get
+
+
+def sockets() -> int:
+    """That this process has open."""
+    found = 0
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing's own
+            found += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
+    return found
 
 
 def refused(status: int, function: Callable[..., Any], *args: Any, **options: Any) -> str:
@@ -105,8 +121,8 @@ def chunked(data: bytes, size: int) -> bytes:
 def test_photos(get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     assert get(WHOLE)[0] == PHOTO
-    assert get(WHOLE, then=30)[0] == PHOTO  # a host that does not close
-    assert get(chunked(PHOTO, 700), then=30)[0] == PHOTO
+    assert get(WHOLE, closes=False)[0] == PHOTO  # a host that does not close
+    assert get(chunked(PHOTO, 700), closes=False)[0] == PHOTO
     assert get(OK + b"\r\n" + PHOTO)[0] == PHOTO
     assert get(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + WHOLE + b"more")[0] == PHOTO
 
@@ -165,17 +181,19 @@ def test_many_chunks(get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("answer", [b"", OK, WHOLE[:-1], OK + b"\r\n" + PHOTO, b"HTTP/1.1 102 X\r\n\r\n"])
 def test_slow(answer: bytes, get: Callable[..., Any]) -> None:
-    assert "0.3 seconds" in refused(422, get, answer, then=30, seconds=SLOW)
+    assert "0.1 seconds" in refused(422, get, answer, closes=False, seconds=BRIEF)
 
 
 def test_slow_handshake(get: Callable[..., Any]) -> None:
-    assert "0.3 seconds" in refused(422, get, b"", tls=False, then=30, seconds=SLOW)
+    assert "0.1 seconds" in refused(422, get, b"", tls=False, closes=False, seconds=BRIEF)
 
 
 def test_slow_name_server() -> None:
-    config = FetchConfig(hosts=("*",), seconds=0.05)
-    fetcher = Fetcher(config, LIMITS, resolve=lambda *_: time.sleep(SLOW) or ["127.0.0.1"])
-    assert "0.05 seconds" in refused(422, asyncio.run, fetcher("https://photos.test/"))
+    over = threading.Event()
+    config = FetchConfig(hosts=("*",), seconds=BRIEF)
+    fetcher = Fetcher(config, LIMITS, resolve=lambda *_: ["127.0.0.1"] if over.wait(TIMEOUT) else [])
+    assert "0.1 seconds" in refused(422, asyncio.run, fetcher("https://photos.test/"))
+    over.set()
 
 
 def test_certificates(get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

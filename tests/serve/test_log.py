@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import TIMEOUT
+
 SCRIPT = """
 import logging
 from serve.log import log, set_up
@@ -24,7 +26,9 @@ print("alive")
 def run(stderr: int) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", SCRIPT]
-    return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=stderr, text=True, check=True, timeout=60)
+    return subprocess.run(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=stderr, text=True, check=True, timeout=TIMEOUT
+    )
 
 
 def test_every_line_is_json() -> None:

@@ -21,6 +21,7 @@ from serve.openapi import document
 from serve.service import Service
 from serve.settings import FetchConfig, LimitsConfig, ServeConfig
 from tests.serve.conftest import ADMIN_KEY, Server
+from tests.waiting import TIMEOUT
 
 METHODS = {"get", "post"}
 TYPES = {
@@ -267,7 +268,8 @@ def ask(server: Server, path: str, body: bytes | None = None) -> tuple[int, str,
     """Status, media type and body of an answer."""
     headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/octet-stream"}
     try:
-        with urllib.request.urlopen(urllib.request.Request(server.url + path, body, headers), timeout=60) as answer:
+        request = urllib.request.Request(server.url + path, body, headers)
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             return answer.status, answer.headers.get_content_type(), answer.read()
     except urllib.error.HTTPError as error:
         with error:

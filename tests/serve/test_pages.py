@@ -13,6 +13,7 @@ import pytest
 
 from tests.serve.browser import FOUND, Browser
 from tests.serve.conftest import Server, Start, jpeg
+from tests.waiting import TIMEOUT
 
 KEY = "a-data-key-for-tests"
 BROKEN = jpeg(1)[:300]
@@ -40,7 +41,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def get(url: str) -> tuple[Any, bytes]:
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
         return answer.headers, answer.read()
 
 
@@ -60,7 +61,7 @@ def test_a_chosen_photo_shows_its_bands(browser: Browser, server: Server, photos
     assert "scoring" in browser.texts(".timing")[0]
     assert f"edition {serving['edition']}" in browser.texts("#bundle")[0]
     assert browser.texts("#status")[0].startswith("1 photo: 1 ")
-    assert browser.run("return document.querySelector('.photo img').naturalWidth") > 0, "the policy lets it be shown"
+    browser.wait("document.querySelector('.photo img').naturalWidth > 0")  # the policy lets it be shown
     assert browser.console() == []
 
 
@@ -89,9 +90,8 @@ def test_a_broken_photo_fails_no_other(browser: Browser, server: Server, photos:
 
 
 def test_a_key_is_asked_for(browser: Browser, start: Start, tiny: Path, photos: list[Path]) -> None:
-    server = start(
-        tiny, "--set", "service.budget_ms=60000", "--set", "service.batch_sizes=[1]", env={"PROHIBIT_KEYS": KEY}
-    )
+    budget = f"service.budget_ms={1e3 * TIMEOUT}"
+    server = start(tiny, "--set", budget, "--set", "service.batch_sizes=[1]", env={"PROHIBIT_KEYS": KEY})
     browser.open(server.url)
     browser.wait("!document.getElementById('ask').hidden")
     browser.type("#photos", str(photos[0]))
@@ -112,7 +112,7 @@ def test_a_busy_service_is_asked_again(browser: Browser, server: Server, photos:
         """const real = window.fetch;
         window.fetch = (...request) => {
           window.fetch = real;
-          return Promise.resolve(new Response('{}', { status: 503, headers: { 'Retry-After': '1' } }));
+          return Promise.resolve(new Response('{}', { status: 503, headers: { 'Retry-After': '0.1' } }));
         };"""
     )
     browser.type("#photos", str(photos[0]))

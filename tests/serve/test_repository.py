@@ -17,6 +17,7 @@ from serve.metrics import Metrics
 from serve.repository import IndexEntry, Repository
 from serve.settings import ServiceConfig
 from tests.bundle import twin
+from tests.waiting import until_async
 
 Story = Callable[[Repository], Awaitable[None]]
 PHOTOS = twin.photos(3)
@@ -174,33 +175,47 @@ def test_a_damaged_head_is_refused_and_the_old_one_serves_on(store: Store, harm:
     run(store, story)
 
 
-def test_the_lock_file_is_followed(store: Store) -> None:
+def test_the_lock_file_is_followed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Path(store.root) / "bundles/prod.json"
+
+    def put(content: bytes) -> None:
+        other = lock.with_suffix(".new")
+        other.write_bytes(content)
+        other.replace(lock)
+
     async def story(repository: Repository) -> None:
-        watching = asyncio.create_task(repository.watch(0.02))
-        lock = Path(store.root) / "bundles/prod.json"
-        await repository.load("cash", shadow=True)
+        looks, look = [], repository._fingerprint
+
+        def counted() -> str:
+            looks.append(look())
+            return looks[-1]
+
+        async def looked() -> None:
+            enough = len(looks) + 5  # two rounds, each of which may look twice, and the beginning of the next
+            await until_async(lambda: len(looks) >= enough)
 
         async def follows(versions: dict[str, int]) -> None:
-            for _ in range(1000):
-                if {name: card.version for name, card in repository.edition.cards.items()} == versions:
-                    return
-                await asyncio.sleep(0.01)
-            raise AssertionError(repository.edition.cards)
+            await until_async(
+                lambda: {name: card.version for name, card in repository.edition.cards.items()} == versions
+            )
 
+        monkeypatch.setattr(repository, "_fingerprint", counted)
+        watching = asyncio.create_task(repository.watch(0.01))
+        await repository.load("cash", shadow=True)
         make_bundle(store, "prod", ["cash@1", "weapon@2"])
         await follows({"cash": 1, "weapon": 2})
         assert list(repository.edition.shadows) == ["cash"]
         whole = lock.read_bytes()
-        lock.write_bytes(whole[:40])  # half written by somebody who does not rename
         number = repository.edition.number
-        await asyncio.sleep(0.2)
+        put(whole[:40])  # half written by somebody who does not rename
+        await looked()
         assert repository.edition.number == number
         lock.unlink()
-        await asyncio.sleep(0.1)
+        await looked()
         assert repository.edition.number == number
-        lines = json.loads(whole)
-        lock.write_text(json.dumps(lines))  # other text, the same heads
-        await asyncio.sleep(0.2)
+        put(json.dumps(json.loads(whole)).encode())  # other text, the same heads
+        await looked()
+        assert repository.edition.number == number
         make_bundle(store, "prod", ["cash@1", "ivory@1", "weapon@1"])
         await follows({"cash": 1, "weapon": 1, "ivory": 1})
         watching.cancel()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,19 +21,33 @@ from prohibit_jax.images.resize import load, resize
 from prohibit_jax.types import InputError
 from serve import work
 from serve.errors import Refusal
-from serve.workers import MORE_TRIES, Workers
+from serve.workers import MORE_TRIES, Workers, processor_seconds
 from tests.serve import harm
 from tests.serve.conftest import jpeg
+from tests.waiting import TIMEOUT, until, until_async
 
 ALLOWANCE = 2**30
+MOMENT = 0.1
+"""Seconds for work that never ends; honest work may take longer, on a busy machine."""
 
 
-def run(story: Any, seconds: float = 20.0) -> list[str]:
-    """Runs story(workers) with two workers; what was said of deaths."""
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process starts too slowly."""
+    monkeypatch.setattr("serve.workers.STARTS", TIMEOUT)
+
+
+def run(
+    story: Any,
+    count: int = 2,
+    seconds: float = TIMEOUT,
+    processor: Callable[[int], float] = processor_seconds,
+) -> list[str]:
+    """Runs story(workers) with so many workers; what was said of deaths."""
     deaths: list[str] = []
 
     async def whole() -> None:
-        workers = Workers(2, seconds, ALLOWANCE, deaths.append)
+        workers = Workers(count, seconds, ALLOWANCE, deaths.append, processor)
         await workers.start()
         try:
             await story(workers)
@@ -39,6 +56,20 @@ def run(story: Any, seconds: float = 20.0) -> list[str]:
 
     asyncio.run(whole())
     return deaths
+
+
+def be_patient(workers: Workers) -> None:
+    """Lets the work of processes that are yet to start take as long as it does."""
+    workers._seconds = TIMEOUT
+
+
+@contextmanager
+def all_busy(tmp_path: Path, workers: Workers) -> Iterator[list[asyncio.Task[None]]]:
+    """Work that keeps all workers busy until the block ends."""
+    gate = tmp_path / "gate"
+    with gate.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield [asyncio.create_task(workers.run(harm.wait_at, str(gate))) for _ in range(workers.count)]
 
 
 def test_photos_are_prepared_as_everywhere_else() -> None:
@@ -82,20 +113,28 @@ def test_what_takes_too_long_is_ended() -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(ImageError, match="took more than"):
             await workers.run(harm.spin)
+        be_patient(workers)
         assert await workers.run(abs, -1) == 1
 
-    assert run(story, seconds=0.5) == ["stuck"]
+    assert run(story, count=1, seconds=MOMENT, processor=lambda pid: inf) == ["stuck"]
 
 
-@pytest.mark.parametrize(("what", "cause"), [("kill", "died"), ("stop", "stuck")])
-def test_what_others_do_to_workers_is_not_held_against_the_work(what: str, cause: str) -> None:
+@pytest.mark.parametrize(("what", "seconds", "cause"), [("kill", TIMEOUT, "died"), ("stop", MOMENT, "stuck")])
+def test_what_others_do_to_workers_is_not_held_against_the_work(what: str, seconds: float, cause: str) -> None:
     async def story(workers: Workers) -> None:
         with pytest.raises(Refusal, match="do not live") as caught:
             await workers.run(harm.suffer, what)
         assert caught.value.status == 503
+        be_patient(workers)
         assert await workers.run(abs, -1) == 1
 
-    assert run(story, seconds=1.5) == [cause] * MORE_TRIES  # of which starting takes a part
+    assert run(story, count=1, seconds=seconds, processor=lambda pid: 0.0) == [cause] * MORE_TRIES
+
+
+def test_a_process_that_works_has_had_the_processor() -> None:
+    had = processor_seconds(os.getpid())
+    until(lambda: processor_seconds(os.getpid()) > had, pause=0.0)
+    assert processor_seconds(2**31 - 1) == 0.0, "there is none"
 
 
 def test_memory_is_bounded_and_given_back() -> None:
@@ -140,30 +179,33 @@ def test_an_answer_never_goes_to_the_next_who_asks(monkeypatch: pytest.MonkeyPat
     run(story)
 
 
-def test_what_has_not_begun_in_time_is_given_up() -> None:
+def test_what_has_not_begun_in_time_is_given_up(tmp_path: Path) -> None:
     async def story(workers: Workers) -> None:
-        busy = [asyncio.create_task(workers.run(time.sleep, 1.0)) for _ in range(2)]
-        await asyncio.sleep(0.1)
-        with pytest.raises(TimeoutError):
-            await workers.run(abs, -1, until=time.monotonic() + 0.1)
+        with all_busy(tmp_path, workers) as busy:
+            await until_async(workers._idle.empty)
+            with pytest.raises(TimeoutError):
+                await workers.run(abs, -1, until=time.monotonic() + 0.01)
         await asyncio.gather(*busy)
-        assert await workers.run(abs, -1, until=time.monotonic() + 60) == 1
+        assert await workers.run(abs, -1, until=time.monotonic() + TIMEOUT) == 1
 
     assert run(story) == []
 
 
 def test_what_nobody_waits_for_is_not_begun(tmp_path: Path) -> None:
     async def story(workers: Workers) -> None:
-        busy = [asyncio.create_task(workers.run(time.sleep, 0.5)) for _ in range(2)]
-        await asyncio.sleep(0.1)
-        left = asyncio.create_task(workers.run(os.mkdir, str(tmp_path / "made"), until=time.monotonic() + 60))
-        await asyncio.sleep(0.1)
-        left.cancel()
-        await asyncio.gather(*busy, left, return_exceptions=True)
-        await workers.run(abs, -1)
+        with all_busy(tmp_path, workers) as busy:
+            await until_async(workers._idle.empty)
+            mkdir = workers.run(os.mkdir, str(tmp_path / "made"), until=time.monotonic() + TIMEOUT)
+            left = asyncio.create_task(mkdir)
+            await until_async(workers._threads._work_queue.qsize)
+            left.cancel()
+            await asyncio.wait([left])
+        await asyncio.gather(*busy)
+        await workers.run(abs, -1)  # by the one process, so that it had come to what was asked before
+        assert left.cancelled()
         assert not (tmp_path / "made").exists()
 
-    run(story)
+    assert run(story, count=1) == []
 
 
 def test_workers_have_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +235,4 @@ def test_workers_end_with_the_service() -> None:
         pids.extend(await asyncio.gather(*tasks))
 
     run(story)
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))

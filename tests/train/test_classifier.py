@@ -53,7 +53,7 @@ def test_folds_are_each_fitted_without_themselves() -> None:
         assert np.abs(found[inside] - alone(features[inside])).max() < tolerances.CLASSIFIER
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(2, 64), st.integers(0, 5), st.booleans())
 def test_any_labels_give_finite_logits(n: int, seed: int, flat: bool) -> None:
     features, labels = photos(n, seed=seed)

@@ -219,7 +219,7 @@ def golden(kind: str) -> bytes:
     return (GOLDENS / f"tensors_{kind}.pth").read_bytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     kind=st.sampled_from(["zip", "legacy"]),
     edits=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), max_size=4),

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,10 +13,10 @@ from pathlib import Path
 import httpx
 
 from tests.active.labelstudio.studio import PEOPLE, Studio, checked
+from tests.waiting import TIMEOUT, until
 
 VARIABLE = "LABEL_STUDIO"
 PASSWORD = "a-password-of-the-tests"
-PATIENCE = 240  # seconds for its first start, which makes its database
 QUIET = {
     "COLLECT_ANALYTICS": "0",
     "LATEST_VERSION_CHECK": "0",
@@ -55,7 +54,7 @@ def real(label_studio: Path, folder: Path) -> Iterator[Studio]:
             start_new_session=True,
         )
         stack.callback(_stop, server)
-        _wait(url, server, log)
+        until(lambda: _healthy(url, server, log), pause=0.5)  # its first start makes its database
         browsers = {who: stack.enter_context(_browser(url)) for who in PEOPLE}
         for who, browser in browsers.items():
             _enter(browser, "/user/login/" if who == PEOPLE[0] else "/user/signup/", who)
@@ -71,7 +70,7 @@ def _browser(url: str) -> httpx.Client:
         if token := client.cookies.get("csrftoken"):
             request.headers["X-CSRFToken"] = token
 
-    client = httpx.Client(base_url=url, follow_redirects=True, timeout=60, event_hooks={"request": [protect]})
+    client = httpx.Client(base_url=url, follow_redirects=True, timeout=TIMEOUT, event_hooks={"request": [protect]})
     return client
 
 
@@ -82,21 +81,14 @@ def _enter(browser: httpx.Client, page: str, who: str) -> None:
     assert checked(browser.get("/api/current-user/whoami"))["email"] == who
 
 
-def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", timeout=5).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise RuntimeError(f"Label Studio does not start: {log.read_text(errors='replace')[-2000:]}")
+def _healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
+    assert server.poll() is None, f"Label Studio does not start: {log.read_text(errors='replace')[-2000:]}"
+    try:
+        return httpx.get(f"{url}/health", timeout=TIMEOUT).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    os.killpg(server.pid, signal.SIGTERM)
-    try:
-        server.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    os.killpg(server.pid, signal.SIGKILL)  # at once: nobody wants its data
+    server.wait()

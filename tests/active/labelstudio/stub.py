@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from tests.active.labelstudio.studio import PEOPLE, Studio
+from tests.waiting import TIMEOUT
 
 KEYS = {f"key-of-{email}": number for number, email in enumerate(PEOPLE, 1)}
 
@@ -193,10 +194,11 @@ def stub() -> Iterator[Studio]:
     """A server on this machine, with legacy tokens."""
     handler = type("Bound", (Handler,), {"state": State(), "lock": Lock()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})  # so that it ends at once
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
-    people = {email: httpx.Client(base_url=url, headers={"Authorization": f"Token key-of-{email}"}) for email in PEOPLE}
+    keys = {email: {"Authorization": f"Token key-of-{email}"} for email in PEOPLE}
+    people = {email: httpx.Client(base_url=url, headers=key, timeout=TIMEOUT) for email, key in keys.items()}
     try:
         yield Studio(url, f"key-of-{PEOPLE[0]}", people)
     finally:

@@ -1,6 +1,6 @@
 """Every call of kserve's REST client (protocol v2), and what it saw, as one JSON object.
 
-Run by the environment that has kserve: `python kserve_client.py URL FOLDER`, the folder as for `triton.py`.
+Run by the environment that has kserve: `python kserve_client.py URL FOLDER SECONDS`, the latter two as for `triton.py`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from kserve.inference_client import RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 
 
-async def main(url: str, folder: str) -> None:
+async def main(url: str, folder: str, seconds: str) -> None:
     """Prints the object."""
     pixels = np.load(f"{folder}/pixels.npy")
     files = [Path(folder, f"{index}.png").read_bytes() for index in range(len(pixels))]
     texts = [base64.b64encode(file).decode() for file in files]
-    async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=120)) as client:
+    async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=float(seconds))) as client:
 
         async def ask(tensor: InferInput, outputs: list[RequestedOutput] | None, model: str = "ensemble") -> Any:
             request = InferRequest(model, [tensor], request_outputs=outputs)

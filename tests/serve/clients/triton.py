@@ -1,7 +1,7 @@
 """Every call of tritonclient's HTTP client, and what it saw, as one JSON object.
 
-Run by the environment that has tritonclient: `python triton.py URL ADMIN_KEY FOLDER`. The folder holds `pixels.npy`,
-uint8 [b, h, w, 3], and the same photos as `0.png` and on.
+Run by the environment that has tritonclient: `python triton.py URL ADMIN_KEY FOLDER SECONDS`. The folder holds
+`pixels.npy`, uint8 [b, h, w, 3], and the same photos as `0.png` and on. An answer may take SECONDS.
 """
 
 from __future__ import annotations
@@ -23,21 +23,27 @@ ALGORITHMS = (None, "gzip", "deflate")
 Outputs = Callable[[], list[InferRequestedOutput] | None]
 
 
-def main(url: str, key: str, folder: str) -> None:
+def main(url: str, key: str, folder: str, limit: str) -> None:
     """Prints the object."""
+    seconds = float(limit)
     pixels = np.load(f"{folder}/pixels.npy")
     files = [Path(folder, f"{index}.png").read_bytes() for index in range(len(pixels))]
     address = url.removeprefix("http://")
-    with InferenceServerClient(address, concurrency=4, network_timeout=120) as client:
+    with InferenceServerClient(
+        address,
+        concurrency=len(files) + 1,  # one that is asked for its result later may keep its connection until then
+        connection_timeout=seconds,
+        network_timeout=seconds,
+    ) as client:
         seen = {
             "server": server(client),
             "infer": dict(infer(client, pixels, files)),
-            "options": options(client, pixels, files),
+            "options": options(client, pixels, files, seconds),
             "errors": errors(client, pixels, files),
             "unknown": unknown(client),
             "repository": repository(client, {"Authorization": f"Bearer {key}"}, pixels),
         }
-    seen["aio"] = asyncio.run(aio(address, pixels, files))
+    seen["aio"] = asyncio.run(aio(address, pixels, files, seconds))
     print(json.dumps(seen))  # noqa: T201
 
 
@@ -121,7 +127,7 @@ def infer(client: InferenceServerClient, pixels: np.ndarray, files: list[bytes])
                 yield f"{request} to {response}, {received}", first
 
 
-def options(client: InferenceServerClient, pixels: np.ndarray, files: list[bytes]) -> dict[str, Any]:
+def options(client: InferenceServerClient, pixels: np.ndarray, files: list[bytes], seconds: float) -> dict[str, Any]:
     """What else a request can say."""
     weapon = client.infer("weapon", [image(pixels)], model_version="1", request_id="photo 7")
     classes = [InferRequestedOutput("probability", class_count=2)]
@@ -131,7 +137,7 @@ def options(client: InferenceServerClient, pixels: np.ndarray, files: list[bytes
         "weapon": plain(weapon),
         "id": weapon.get_response()["id"],
         "model": [weapon.get_response()["model_name"], weapon.get_response()["model_version"]],
-        "timeout": plain(client.infer("weapon", [image(pixels)], timeout=60_000_000)),
+        "timeout": plain(client.infer("weapon", [image(pixels)], timeout=int(1e6 * seconds))),
         "priority": plain(client.infer("weapon", [image(pixels)], priority=1, parameters={"of": "our own"})),
         "sequence": plain(client.infer("weapon", [image(pixels)], sequence_id=5, sequence_start=True)),
         "classes": plain(client.infer("ensemble", [image(pixels)], outputs=classes))["probability"],
@@ -148,7 +154,7 @@ def options(client: InferenceServerClient, pixels: np.ndarray, files: list[bytes
         "tight": refusal(lambda: client.infer("weapon", [image(pixels)], timeout=1)),
         "async": [
             [result.get_response()["id"], plain(result)["probability"]]
-            for result in (handle.get_result(timeout=120) for handle in pending)
+            for result in (handle.get_result(timeout=seconds) for handle in pending)
         ],
         "generated": [len(body), length],
         "statistics": client.get_inference_statistics("weapon", "1"),
@@ -241,9 +247,9 @@ def repository(client: InferenceServerClient, headers: dict[str, str], pixels: n
     return seen
 
 
-async def aio(address: str, pixels: np.ndarray, files: list[bytes]) -> dict[str, Any]:
+async def aio(address: str, pixels: np.ndarray, files: list[bytes], seconds: float) -> dict[str, Any]:
     """The asynchronous client, whose HTTP is another library's."""
-    async with AsyncClient(address, conn_timeout=120) as client:
+    async with AsyncClient(address, conn_timeout=seconds) as client:
         return {
             "live": await client.is_server_live(),
             "ready": await client.is_model_ready("weapon"),

@@ -29,8 +29,10 @@ from serve.labelling.session import Session, open_queue
 from serve.listening import Server, address, bound
 from serve.protocol import limited_protocol
 from tests.serve.conftest import jpeg
+from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[3]
+PATIENT = LIMITS.model_copy(update=dict.fromkeys(("header_seconds", "body_seconds", "idle_seconds"), TIMEOUT))
 
 
 @dataclass(frozen=True)
@@ -80,26 +82,10 @@ def make_work(root: Path, count: int) -> Work:
 
 
 @dataclass
-class Desk:
-    """A running `launch label`."""
+class Served:
+    """The page, and where it is."""
 
     url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def end(self) -> dict[str, Any]:
-        """Ctrl-C: the summary."""
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.stdout is not None
-        out = self.process.stdout.read()
-        assert self.process.wait(60) == 0, self.log.read_text()
-        summary: dict[str, Any] = json.loads(out)
-        return summary
-
-    def kill(self) -> None:
-        """What a power cut does."""
-        self.process.kill()
-        self.process.wait()
 
     def call(self, path: str, content: object = None, **headers: str) -> tuple[int, bytes]:
         """GETs, or POSTs JSON: the status and the body."""
@@ -108,12 +94,35 @@ class Desk:
             "Content-Type": "application/json",
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
+        request = urllib.request.Request(self.url + path, data, given)
         try:
-            with urllib.request.urlopen(urllib.request.Request(self.url + path, data, given), timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
+
+
+@dataclass
+class Desk(Served):
+    """A running `launch label`."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def end(self) -> dict[str, Any]:
+        """Ctrl-C: the summary."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.stdout is not None
+        out = self.process.stdout.read()
+        assert self.process.wait(TIMEOUT) == 0, self.log.read_text()
+        summary: dict[str, Any] = json.loads(out)
+        return summary
+
+    def kill(self) -> None:
+        """What a power cut does."""
+        self.process.kill()
+        self.process.wait()
 
 
 class InLine:
@@ -123,19 +132,17 @@ class InLine:
         return function(*arguments)
 
 
-class Here:
-    """The page, served by a thread of this process."""
+class Here(Served):
+    """The page, served by a thread of this process, to clients that may take their time."""
 
     def __init__(self, work: Work, votes: int = 1, guide: str = "", port: int = 0) -> None:
         labels = open_label_store(None, str(work.store))
         self._session = Session("weapon", open_queue(work.queue, "weapon"), labels, Rule(votes=votes), guide)
         app = create_app(self._session, reader(None, ()), InLine())  # type: ignore[arg-type]
-        config = uvicorn.Config(
-            app, http=limited_protocol(LIMITS), ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
-        )
+        config = uvicorn.Config(app, http=limited_protocol(PATIENT), ws="none", lifespan="off", log_config=None)
         self._server = Server(config)
         listener = bound("127.0.0.1", port)
-        self.url = address(*listener.getsockname())
+        super().__init__(address(*listener.getsockname()))
         self._thread = Thread(target=lambda: asyncio.run(self._server.serve([listener])))
         self._thread.start()
 

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +15,7 @@ from PIL import Image
 from prohibit_jax.active.queue import Ask, write_queue
 from prohibit_jax.data.sources import Source, open_source
 from tests.serve.labelling.conftest import ROOT
-from tests.serve.labelling.window import GRID, SAVED, SHOWN, Window
+from tests.serve.labelling.window import GRID, SAVED, SHOWN, VERDICT, Window
 
 IMAGES = ROOT / "docs" / "images"
 SOURCE = "synthetic:400:3"
@@ -24,6 +23,7 @@ WEAPONS = ("gun", "knife")
 ALIKE = ("tool", "phone", "shoe")
 ASKED = 48
 ANSWERED = 8
+STILL = "document.getAnimations().every(one => one.playState === 'finished')"
 
 
 def make_queue(path: Path) -> list[bool]:
@@ -65,8 +65,7 @@ def main() -> None:
             window.resize(1120, 760)
             window.begin(url, "Ana")
             window.answer(*("y" if weapon else "n" for weapon in weapons[:ANSWERED]))
-            window.wait(f"{SHOWN} && {SAVED}")
-            time.sleep(0.5)
+            window.wait(f"{SHOWN} && {SAVED} && {STILL}")
             picture(window, "label_desktop.png")
             window.resize(390, 780)
             window.press("g")
@@ -75,7 +74,8 @@ def main() -> None:
                 if weapon:
                     window.click(f"#tiles li:nth-child({tile}) .tile")
             window.run("document.activeElement.blur()")
-            time.sleep(5)
+            window.later(VERDICT)
+            window.wait(STILL)
             picture(window, "label_phone.png")
         finally:
             window.close()

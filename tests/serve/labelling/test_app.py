@@ -157,7 +157,7 @@ def test_where_the_store_fails_nothing_counts_and_all_can_be_sent_again(page: Pa
 def test_an_answer_counts_though_the_clock_was_set_back(page: Page) -> None:
     page.turn("ann", (0, "yes"))
     label = page.work.labels()[0]
-    later = replace(label, answer="no", time=datetime.now(UTC) + timedelta(minutes=5))
+    later = replace(label, answer="no", time=datetime.now(UTC) + timedelta(days=1))
     page.store.append([later, replace(later, annotator="bob", answer="yes")])
     again = Page(page.work)
     again.turn("ann", (0, "undo"), (0, "yes"), (0, "unsure"), (1, "yes"))

@@ -291,5 +291,5 @@ class Desks(RuleBasedStateMachine):
         assert self.desk.progress().open == 0
 
 
-Desks.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Desks.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 test_any_order_of_events: Any = Desks.TestCase

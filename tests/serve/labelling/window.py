@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,46 @@ ENTER, BACKSPACE, ESCAPE, TAB = "\ue007", "\ue003", "\ue00c", "\ue004"
 
 SHOWN = "document.querySelector('#stage img')?.naturalWidth > 0 && !document.getElementById('one').hidden"
 GRID = "[...document.querySelectorAll('.tile:enabled')].every(t => t.querySelector('img')?.naturalWidth > 0)"
+ENDED = """!document.getElementById('end').hidden
+    && ['Nothing for you now', 'All done'].includes(document.getElementById('over').textContent)"""
+VERDICT = 4
+"""Seconds for which a page shows what the model thinks."""
 SAVED = "document.getElementById('link').textContent === 'saved'"
+AWAY = "document.getElementById('link').dataset.state === 'away'"
 NETWORK = ("ERR_INTERNET_DISCONNECTED", "ERR_CONNECTION_REFUSED", "ERR_NETWORK_CHANGED", "ERR_CONNECTION_RESET")
+
+CLOCK = """{
+  const timers = new Map();
+  let now = 0, last = 0;
+  window.setTimeout = (work, wait = 0) => (timers.set(++last, [work, now + wait]), last);
+  window.clearTimeout = (timer) => timers.delete(timer);
+  window.later = (seconds) => {
+    now += 1000 * seconds;
+    for (const [timer, [work, due]] of timers) if (due <= now) { timers.delete(timer); work(); }
+  };
+  AbortSignal.timeout = () => new AbortController().signal;
+  window.busy = 0;
+  const counted = (of, name) => {
+    const real = of[name];
+    of[name] = function (...given) {
+      busy++;
+      return real.apply(this, given).finally(() => { busy--; });
+    };
+  };
+  counted(window, "fetch");
+  for (const name of ["blob", "json"]) counted(Response.prototype, name);
+  counted(HTMLImageElement.prototype, "decode");
+}"""
+"""Runs before a page's own script: its timers wait for `later`, no answer is too late, and what is on its way, be it a
+message or a photo, is counted until it is there to be seen."""
 
 
 class Window(Browser):
-    """One annotator's."""
+    """One annotator's, on whose pages time passes when a test says so."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(log)
+        self.command("Page.addScriptToEvaluateOnNewDocument", source=CLOCK)
 
     def begin(self, url: str, name: str) -> None:
         """Opens the page, gives a name, and waits for the first photo."""
@@ -46,9 +79,32 @@ class Window(Browser):
             self.wait(SHOWN)
             self.press(key)
 
+    def quiet(self) -> None:
+        """Waits until nothing is on its way, so that all photos that the page holds can be shown at once."""
+        self.wait("busy === 0")
+
+    def asked(self) -> bool:
+        """Whether a photo is to be answered, once the page knows that."""
+        self.wait(f"({SHOWN}) || ({ENDED})")
+        return bool(self.run(f"return Boolean({SHOWN})"))
+
     def saved(self) -> None:
         """Waits until every answer is with the server."""
         self.wait(SAVED)
+
+    def later(self, seconds: float) -> None:
+        """Lets time pass on the page."""
+        self.run("later(arguments[0])", seconds)
+
+    def in_time(self, condition: str, *arguments: Any) -> None:
+        """Lets time pass on the page until the expression is true."""
+        self.wait(f"(later(1), {condition})", *arguments)
+
+    def reconnect(self) -> None:
+        """Gives the network back, and waits until the page has noticed."""
+        self.network(True)
+        self.run("dispatchEvent(new Event('online'))")
+        self.in_time(f"!({AWAY})")
 
     def network(self, on: bool) -> None:
         """Switches the network of the page."""
@@ -70,7 +126,6 @@ class Window(Browser):
         for number, (px, py) in enumerate(points):
             kind = "touchMove" if number else "touchStart"
             self.command("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": px, "y": py}])
-            time.sleep(0.02)
         self.command("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def click(self, selector: str) -> None:
@@ -90,6 +145,7 @@ class Window(Browser):
         """As the window was when it was new: a desk's screen, a mouse, a network."""
         self._call("POST", "/url", url="about:blank")
         self.command("Emulation.clearDeviceMetricsOverride")
+        self.command("Emulation.setEmulatedMedia", features=[])
         self.touch(False)
         self.network(True)
         self.console()
