@@ -24,7 +24,7 @@ SMALLER = {
     "savings": {"synthetic:800": "synthetic:300", "BUDGET, SEEDS = 12, 144, 8": "BUDGET, SEEDS = 12, 72, 2"},
     "review_load": {"synthetic:800": "synthetic:300", "[:600]": "[:220]"},
 }
-"""What each counts to, and what the tests count to: intervals that say something take more photos and seeds."""
+"""Settings and what stands in their place here: it takes fewer photos and seeds to run than to show something."""
 
 LARGEST_IMAGE, LARGEST = 150_000, 700_000  # bytes
 PATH = re.compile(r"(?<![\w<./:])/\w[\w.-]*/\w|[A-Z]:\\")

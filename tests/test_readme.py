@@ -1,6 +1,7 @@
 """Every `bash` and `python` block of the README runs, as it stands and in order, in one empty folder.
 
 Later blocks find the files that earlier ones left, and `launch` and `python` are those of the tests' own environment.
+A port that a block names is replaced by a free one, since another program may have it.
 Each block is a process of its own, so a `python` block imports what it uses. A block that cannot run here says why on
 the line before it:
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -28,6 +30,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 SECONDS = 3 * TIMEOUT  # for a block, which is several commands
 RUNNERS = {"bash": ["bash", "-euo", "pipefail"], "python": [sys.executable]}
 SKIPPED = "<!-- not run:"
+PORT = re.compile(r"(?<=--port )\d+")
 
 
 class Block(NamedTuple):
@@ -87,12 +90,20 @@ def run(block: Block, folder: Path, seconds: float = SECONDS) -> tuple[int, str]
     return code, output.read_text(errors="replace")
 
 
+def with_free_ports(code: str) -> str:
+    """The code with another port wherever it says one that it listens on."""
+    for port in set(PORT.findall(code)):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            code = re.sub(rf"\b{port}\b", str(listener.getsockname()[1]), code)
+    return code
+
+
 @pytest.mark.timeout(10 * TEST_TIMEOUT)  # more than all blocks together may take
 def test_every_block_runs(tmp_path: Path) -> None:
     for block in blocks(README.read_text()):
         if block.reason:
             continue
-        code, output = run(block, tmp_path)
+        code, output = run(block._replace(code=with_free_ports(block.code)), tmp_path)
         if code:
             what = "took too long" if code == -signal.SIGKILL else f"exited with {code}"
             pytest.fail(f"README.md line {block.line}: {what}\n{block.code}\n{output[-4000:]}", pytrace=False)
@@ -105,6 +116,13 @@ def test_blocks_are_found_and_exceptions_need_a_reason() -> None:
         blocks("<!-- not run: -->\n```bash\nls\n```\n")
     with pytest.raises(AssertionError, match="no end"):
         blocks("```bash\nls\n")
+
+
+def test_ports_are_replaced_wherever_they_are_named() -> None:
+    code = "launch serve --port 8431 &\ncurl localhost:8431/readyz; echo 84310\n"
+    port = PORT.findall(replaced := with_free_ports(code))[0]
+    assert port != "8431"
+    assert replaced == f"launch serve --port {port} &\ncurl localhost:{port}/readyz; echo 84310\n"
 
 
 def test_a_failing_and_an_endless_block_are_noticed(tmp_path: Path) -> None:

@@ -40,8 +40,6 @@ class Postgres:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """Runs a server for the tests of one process."""
-    import psycopg
-
     programs = _programs()
     user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
     folder = Path(tempfile.mkdtemp(prefix="prohibit-jax-postgres-"))  # a socket's name must be short
