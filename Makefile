@@ -37,10 +37,8 @@ quick: .venv/installed
 
 # Lines of the product that the suite runs, in its own process and in those that it starts.
 coverage: .venv/installed .venv/clients/installed
-	rm -rf .cache/coverage
-	$(BIN)/coverage run $(PYTEST)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --skip-covered --sort=miss
+	@mkdir -p .cache/coverage
+	$(BIN)/python $(PYTEST) --cov --cov-report=term:skip-covered
 
 # The libraries that `launch bench` and parity tests run beside ours; PyTorch alone may take gigabytes.
 peers: .venv/peers
