@@ -4,7 +4,7 @@
     python -m bench.suite --busy 8 -- make quick           # the same of another command, eight busy processes beside it
     python -m bench.suite --json -- make test              # standard output is one JSON object, the last thing printed
 
-Memory is the proportional set size, sampled each second: what processes share counts once. A process whose parent has
+Memory is the proportional set size, sampled every two seconds: what processes share counts once. A process whose parent has
 ended counts too. Linux only.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-EVERY = 1.0  # seconds between samples
+EVERY = 2.0  # seconds between samples
 SHOWN = 8  # processes of the peak that are named
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 BUSY = "while True: pass"
