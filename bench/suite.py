@@ -4,8 +4,8 @@
     python -m bench.suite --busy 8 -- make quick           # the same of another command, eight busy processes beside it
     python -m bench.suite --json -- make test              # standard output is one JSON object, the last thing printed
 
-Memory is the proportional set size, sampled every two seconds: what processes share counts once. A process whose parent has
-ended counts too. Linux only.
+Memory is the proportional set size, sampled every two seconds: what processes share counts once. A process whose parent
+has ended counts too. Linux only.
 """
 
 from __future__ import annotations
