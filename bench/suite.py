@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ def measured(command: list[str], others: set[int]) -> tuple[int, float, Peak]:
     begun, peak = time.monotonic(), Peak()
     with subprocess.Popen(command) as process:
         while process.poll() is None:
+            reap(process.pid)
             sizes = [size for child in psutil.Process().children(recursive=True) if (size := memory(child, others))]
             total = sum(mib for mib, _ in sizes)
             if total > peak.mib:
@@ -86,6 +88,13 @@ def measured(command: list[str], others: set[int]) -> tuple[int, float, Peak]:
                 peak = Peak(round(total), round(time.monotonic() - begun), len(sizes), largest)
             time.sleep(EVERY)
     return process.returncode, time.monotonic() - begun, peak
+
+
+def reap(command: int) -> None:
+    """Lets go of processes that came to us when their parent ended, and have ended since."""
+    for child in psutil.Process().children():
+        if child.pid != command and child.status() == psutil.STATUS_ZOMBIE:
+            os.waitpid(child.pid, os.WNOHANG)
 
 
 def memory(process: Any, others: set[int]) -> tuple[float, str] | None:

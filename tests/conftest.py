@@ -9,7 +9,9 @@ import os
 import platform
 import sys
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -24,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PER_PROCESS = 2 * 2**30
 """Bytes of the machine's memory for each test process, and what it starts."""
 
-MUCH = 128 * 2**20
+MUCH = 64 * 2**20
 """Bytes that a test may leave to its process."""
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax starts; subprocesses inherit it
@@ -42,10 +44,10 @@ def processor() -> str:
 
 # Compiling is most of what the tests cost: it is done once for all files and runs, and the processes that they start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    cache = ROOT / ".cache" / hashlib.sha256(processor().encode()).hexdigest()[:16]
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "jax")
+    kept = ROOT / ".cache" / hashlib.sha256(processor().encode()).hexdigest()[:16]
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept / "jax")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    os.environ["PROHIBIT_CACHE"] = str(cache / "programs")
+    os.environ["PROHIBIT_CACHE"] = str(kept / "programs")
 
 # The same cases each time: what passes once passes again, on however slow a machine.
 hypothesis.settings.register_profile(
@@ -129,6 +131,15 @@ def memory() -> Iterator[None]:
         give_back()
 
 
+@cache
+def beartype_memos() -> list[dict[object, object]]:
+    """What beartype remembers of functions: each function within a function, for ever, with all that it refers to."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("beartype.")]
+    functions = {value for module in modules for value in vars(module).values() if isinstance(value, FunctionType)}
+    cells = [cell.cell_contents for function in functions for cell in function.__closure__ or ()]
+    return [content for content in cells if isinstance(content, dict)]
+
+
 def resident() -> int:
     """Bytes of this process in memory."""
     try:
@@ -139,6 +150,9 @@ def resident() -> int:
 
 def give_back() -> None:
     """Returns to the system what nothing refers to; else the process keeps it."""
+    for memo in beartype_memos():
+        for key in [key for key in memo if isinstance(key, FunctionType)]:
+            del memo[key]
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)

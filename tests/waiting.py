@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 SCALE = float(os.environ.get("TIMEOUT_SCALE", "1"))
@@ -36,6 +37,14 @@ async def until_async(condition: Callable[[], Any], pause: float = 0.001) -> Non
     while not condition():
         assert time.monotonic() < end, "did not come about"
         await asyncio.sleep(pause)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs. One that has ended may stay in the table until its parent asks, if that ever does."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 class Clock:

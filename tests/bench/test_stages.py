@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prohibit_jax.bench import stages
 from prohibit_jax.bench.stages import ROWS, run_stages, traffic
 from prohibit_jax.bench.worker import Device
 from prohibit_jax.models.efficientnet import B0
@@ -19,7 +20,8 @@ def test_traffic_is_that_of_the_roofline() -> None:
     assert [moved[stage] / 1e6 for stage in ROWS] == pytest.approx(expected, abs=0.015)
 
 
-def test_every_stage_has_a_row(tmp_path: Path) -> None:
+def test_every_stage_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "COPIED", 2**20)
     device = Device("cpu", "a processor", 2, 2**33)
     report = run_stages(tiny(), device, seconds=0.1, out=tmp_path / "stages.json")
     assert report["precision"] == "float32"

@@ -151,7 +151,9 @@ def test_features_are_computed_once(trained: Trained, tmp_path: Path, monkeypatc
     monkeypatch.setattr(make, "fit", stop)
     assert computed(trained.source) == 0
     more = Path(shutil.copytree(trained.source.removeprefix("folder:"), tmp_path / "photos"))
-    write_photos(more, 2, first=COUNT, broken=False)
+    write_photos(more, 1, first=COUNT, broken=False)
+    assert computed(f"folder:{more}") == 3
+    write_photos(more, 2, first=COUNT + 1, broken=False)
     with compiles() as events:
         assert computed(f"folder:{more}") == 6
     assert not events  # whatever their number

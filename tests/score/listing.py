@@ -39,5 +39,5 @@ class Listing:
     def read(self, i: int) -> bytes:
         content = self.contents[i]
         if isinstance(content, OSError):
-            raise content
+            raise OSError(*content.args)  # one raised again would keep all that its former traces refer to
         return content

@@ -23,7 +23,7 @@ from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
 from tests.serve.conftest import Server, Start, jpeg
 from tests.serve.raw import read_all, read_until, statuses
-from tests.waiting import TIMEOUT, until
+from tests.waiting import TIMEOUT, runs, until
 
 SMALL = ("--set", "service.batch_sizes=[1]", "--set", "service.watch_seconds=0.1")
 ENDLESS = ("--set", f"service.drain_seconds={10 * TIMEOUT}")
@@ -148,14 +148,14 @@ def test_interrupting_ends_at_once_and_leaves_no_process(own: Server) -> None:
     assert len(children) == len(os.sched_getaffinity(0))
     os.kill(own.pid, signal.SIGINT)
     assert own.process.wait(TIMEOUT) == 0
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    until(lambda: not any(runs(pid) for pid in children))
 
 
 def test_a_service_that_is_killed_leaves_no_process(own: Server) -> None:
     children = workers(own)
     os.kill(own.pid, signal.SIGKILL)
     own.process.wait(TIMEOUT)
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    until(lambda: not any(runs(pid) for pid in children))
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(lasting: Server) -> None:

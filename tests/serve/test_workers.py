@@ -24,7 +24,7 @@ from serve.errors import Refusal
 from serve.workers import MORE_TRIES, Workers, processor_seconds
 from tests.serve import harm
 from tests.serve.conftest import jpeg
-from tests.waiting import TIMEOUT, until, until_async
+from tests.waiting import TIMEOUT, runs, until, until_async
 
 ALLOWANCE = 2**30
 MOMENT = 0.1
@@ -235,4 +235,4 @@ def test_workers_end_with_the_service() -> None:
         pids.extend(await asyncio.gather(*tasks))
 
     run(story)
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    until(lambda: not any(runs(pid) for pid in pids))
