@@ -163,7 +163,7 @@ def shared() -> Path:
     """The folder of real photographs and weights beside the checkout."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip("real photographs and weights: ../shared is absent")
+        pytest.skip("needs real photographs and weights in ../shared")
     return folder
 
 

@@ -61,7 +61,7 @@ def studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
 def real_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     label_studio = program()
     if label_studio is None:
-        pytest.skip("a real Label Studio: LABEL_STUDIO names none, and .venv/label-studio is absent")
+        pytest.skip("needs a real Label Studio in .venv/label-studio, or LABEL_STUDIO")
     with real(label_studio, tmp_path_factory.mktemp("studio")) as server:
         yield server
 

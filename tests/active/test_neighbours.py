@@ -40,7 +40,7 @@ def test_more_neighbours_than_photos_are_all_of_them() -> None:
 
 
 def test_nearest_rows_agree_with_faiss() -> None:
-    faiss = pytest.importorskip("faiss")
+    faiss = pytest.importorskip("faiss", reason="needs faiss: make peers")
     rng = np.random.default_rng(3)
     pool, known = units(rng, N, 32), units(rng, KNOWN, 32)
     index = faiss.IndexFlatIP(32)

@@ -19,7 +19,7 @@ ENGINES = {engine.name: engine for engine in (OURS, *PEERS)}
 def test_an_engine_computes_what_the_networks_compute(name: str, trunk: str) -> None:
     engine = ENGINES[name]
     if engine.missing or "cpu" not in engine.devices:
-        pytest.skip(engine.missing or "not for a CPU")
+        pytest.skip(engine.missing or "needs a GPU")
     work = tiny(trunk)
     running = engine.loaded(work)
     images = work.photos()

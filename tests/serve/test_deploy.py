@@ -31,7 +31,7 @@ PROCESS = (
 VARIABLES = {"$__rate_interval": "5m", "$instance": ".*", "$class": ".*", "$version": ".*"}
 STRINGS = re.compile(r'"[^"]*"')
 NAME = re.compile(r"\b(?:prohibit|process)_[a-z_]+|\bprohibit:[a-z_:0-9]+")
-needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool: apt-get install prometheus")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ SCORED = "document.querySelectorAll('.photo[data-band]').length === arguments[0]
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if not FOUND:
-        pytest.skip("chromium and chromedriver are not installed")
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
     window = Browser(tmp_path_factory.mktemp("browser") / "log")
     yield window
     window.close()

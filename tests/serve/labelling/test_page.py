@@ -36,7 +36,7 @@ HINT = "document.getElementById('strip').classList.contains('told')"
 @pytest.fixture(scope="module")
 def browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Window]]:
     if not FOUND:
-        pytest.skip("chromium and chromedriver are not installed")
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
     windows = [Window(tmp_path_factory.mktemp("browser") / "log") for _ in range(2)]
     yield windows
     for window in windows:
