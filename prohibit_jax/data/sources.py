@@ -57,6 +57,14 @@ class Source(Protocol):
     def read(self, i: int) -> bytes: ...
 
 
+@runtime_checkable
+class Generated(Source, Protocol):
+    """A source whose `recipe` and a number decide each photo, to the byte, however many there are."""
+
+    @property
+    def recipe(self) -> str: ...
+
+
 def open_source(spec: str) -> Source:
     """Opens `folder:PATH`, `manifest:FILE`, `parquet:PATH`, `tfds:NAME`, or generated photos, `synthetic:COUNT[:SEED]`.
 

@@ -7,10 +7,16 @@ camera's doings: light, blur, noise, JPEG. Look-alikes among the goods and the o
 
 from __future__ import annotations
 
+import hashlib
 import io
+import platform
+from functools import cached_property
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from prohibit_jax.data.scenes import GOODS, ODDMENTS, Thing, fingers, lit, mirrored, paint, wooden
@@ -22,6 +28,9 @@ FREQUENCIES = {
     "bottle": 0.09, "phone": 0.1, "shoe": 0.09, "book": 0.1, "cup": 0.08, "tool": 0.12, "clutter": 0.1,
 }  # fmt: skip
 """The share of each label: prohibited things are the rarer ones."""
+
+KEPT = 1024
+"""Photos, about 13 KB each, that a source remembers: most jobs look at theirs more than once."""
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held."""
@@ -35,12 +44,26 @@ class SyntheticSource:
         if count < 1 or seed < 0:
             raise InputError(f"synthetic source: count {count} and seed {seed} must be at least 1 and 0")
         self.seed = seed
+        self._kept: dict[int, bytes] = {}
         # One stream of draws: a longer source begins with the shorter one's labels.
         labels = np.random.default_rng(seed).choice(list(FREQUENCIES), size=count, p=list(FREQUENCIES.values()))
         self.items = tuple(Item(f"synthetic/{seed}/{i}.jpg", str(label)) for i, label in enumerate(labels))
 
+    @cached_property
+    def recipe(self) -> str:
+        """The seed, our code and what it draws with: together with a number they decide the photo, to the byte."""
+        code = [Path(__file__).with_name(name).read_bytes() for name in ("synthetic.py", "scenes.py")]
+        versions = (platform.machine(), platform.python_version(), np.__version__, PIL.__version__)
+        return hashlib.sha256(repr((self.seed, code, versions)).encode()).hexdigest()
+
     def read(self, i: int) -> bytes:
         """Returns photo `i`, a JPEG file; a sixth of them lie on their side and say so in EXIF."""
+        photo = self._kept.get(i) or self._make(i)
+        if len(self._kept) < KEPT:
+            self._kept[i] = photo
+        return photo
+
+    def _make(self, i: int) -> bytes:
         r = Random(f"synthetic/{self.seed}/{i}")
         photo, exif = camera(r, scene(r, self.items[i].label)), Image.Exif()
         if r.random() < 0.16:
@@ -49,6 +72,9 @@ class SyntheticSource:
         file = io.BytesIO()
         photo.save(file, "JPEG", quality=r.randint(40, 93), exif=exif)
         return file.getvalue()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SyntheticSource, (len(self.items), self.seed)
 
 
 # Backgrounds: a grey field, then two colours for its dark and its light
