@@ -71,6 +71,7 @@ beartype_package(
 
 import jax  # noqa: E402
 
+from tests.once import once  # noqa: E402
 from tests.skips import in_words  # noqa: E402
 from tests.waiting import TEST_TIMEOUT  # noqa: E402
 
@@ -172,4 +173,4 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A store with three small heads, trained once for all tests; whoever changes it takes a copy."""
     from tests.heads.small import train_all
 
-    return train_all(tmp_path_factory.mktemp("trained"))
+    return once(tmp_path_factory, "trained", train_all)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.once import once
 from tests.skips import in_words
 from tests.test_rooms import ROOMS
 
@@ -29,3 +32,20 @@ def test_skips_are_told_in_words() -> None:
     assert in_words([]) == "No test was skipped."
     reasons = ["Skipped: curl is not installed", *["Skipped: promtool is not installed"] * 2]
     assert in_words(reasons) == "3 skipped: 2 (promtool is not installed); 1 (curl is not installed)."
+
+
+def test_what_processes_share_is_made_once(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(folder: Path) -> str:
+        made.append(folder)
+        assert not list(folder.iterdir())
+        (folder / "content").touch()
+        if len(made) == 1:
+            raise InterruptedError  # and what the next one finds is empty again
+        return f"{len(made)} in {folder.name}"
+
+    with pytest.raises(InterruptedError):
+        once(tmp_path_factory, tmp_path.name, make)
+    assert [once(tmp_path_factory, tmp_path.name, make) for _ in range(2)] == [f"2 in {tmp_path.name}"] * 2
+    assert len(set(made)) == 1
