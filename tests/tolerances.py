@@ -17,6 +17,9 @@ STACKED = 1e-5
 HALF = 0.2
 """Of the largest logit of random networks, which double every error a few times: bfloat16 against float32 products."""
 
+ROUNDED = 2**-8
+"""Relative, a kernel's output in bfloat16 against the same sum in float32: one rounding, and tanh to 2^-11."""
+
 SERVED = 5e-5
 """Of the logits' scale, the network as trained against the folded and stacked one that serves: 1e-7 to 1e-5 seen."""
 

@@ -21,6 +21,7 @@ from prohibit_jax.bundle.store import Head
 from prohibit_jax.models.network import Network, apply, normalise, shapes
 from prohibit_jax.models.ops import OPS, Ops, pads
 from prohibit_jax.score.engine import Compiler, Precision
+from prohibit_jax.score.lowering import HalfOps
 from prohibit_jax.score.scorer import scorer_of
 from prohibit_jax.score.xla import XlaEngine
 from prohibit_jax.types import Calibration, HeadRef, Images, Thresholds, Variables
@@ -34,6 +35,20 @@ def ours(work: Work, precision: Precision) -> Running:
 def ours_xla(work: Work, precision: Precision) -> Running:
     """The scorer where no other compiler is installed."""
     return _scorer(work, precision, "xla")
+
+
+def ours_without_kernels(work: Work, precision: Precision) -> Running:
+    """The scorer in XLA's form for an accelerator on which our kernels do not run."""
+    scorer = scorer_of(*heads_of(work), (work.batch,), compiler="xla", precision=precision)
+    assert isinstance(scorer.engine, XlaEngine)
+    form = replace(scorer.engine._program.form, ops=HalfOps(), options=())
+    engine = XlaEngine.in_form(
+        form, scorer.plan, scorer._heads, scorer._trunks, (work.batch,), scorer.engine._program.mesh
+    )
+    scorer = replace(scorer, engine=engine)
+    scorer.warm()
+    weights = sum(array.nbytes for array in jax.tree.leaves(engine._weights))
+    return Running(scorer, scorer.logits, weights, precision, "xla", device_peak)
 
 
 def _scorer(work: Work, precision: Precision, compiler: Compiler) -> Running:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -139,6 +140,29 @@ class _Bench:
         begun = time.perf_counter()
         self.engine.call(self.images)
         return time.perf_counter() - begun
+
+    def profile(self, calls: int) -> dict[str, Any]:
+        """What an accelerator runs in one call of an engine in JAX: how many `kernels`, their `ms`, and each name's."""
+        import jax
+
+        with tempfile.TemporaryDirectory() as folder:
+            with jax.profiler.trace(folder):
+                for _ in range(calls):
+                    self.engine.call(self.images)
+            (trace,) = Path(folder).rglob("*.xplane.pb")
+            planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+            events = [
+                event
+                for plane in planes
+                if plane.name.startswith("/device:GPU")
+                for line in plane.lines
+                if line.name.startswith("Stream")
+                for event in line.events
+            ]
+        by_name: Counter[str] = Counter()
+        for event in events:
+            by_name[event.name] += event.duration_ns / 1e6 / calls
+        return {"kernels": len(events) / calls, "ms": by_name.total(), "by_name": dict(by_name.most_common())}
 
     def peak(self, device: str) -> int:
         """The most bytes of memory that this process took, or on an accelerator of the accelerator's."""

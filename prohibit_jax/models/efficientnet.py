@@ -103,16 +103,17 @@ class ConvNorm(nnx.Module):
 
 
 class SqueezeExcite(nnx.Module):
-    """Scales channels by a gate computed from their means (Hu et al., arXiv 1709.01507)."""
+    """Computes a gate of channels from their means (Hu et al., arXiv 1709.01507)."""
 
     def __init__(self, channels: int, hidden: int, ops: Ops, rngs: nnx.Rngs) -> None:
         self.ops = ops
         self.reduce = nnx.Linear(channels, hidden, rngs=rngs)
         self.expand = nnx.Linear(hidden, channels, rngs=rngs)
 
-    def __call__(self, x: Activations) -> Activations:
-        hidden = self.ops.activate(self.reduce(self.ops.mean(x)), "silu")
-        return self.ops.scale(x, self.ops.sigmoid(self.expand(hidden)))
+    def __call__(self, means: jax.Array) -> jax.Array:
+        """The gate [b, c] of means over positions [b, c]."""
+        hidden = self.ops.activate(self.reduce(means), "silu")
+        return self.ops.sigmoid(self.expand(hidden))
 
 
 class Block(nnx.Module):
@@ -136,17 +137,27 @@ class Block(nnx.Module):
         if arch.squeeze_excite:
             self.squeeze = SqueezeExcite(hidden, max(1, inputs // 4), ops, rngs)
         self.project = ConvNorm("pointwise", (hidden, outputs), arch, folded, ops, rngs)
-        self.expands, self.squeezes = stage.expand > 1, arch.squeeze_excite
+        self.expands, self.squeezes, self.folded = stage.expand > 1, arch.squeeze_excite, folded
         self.residual = stride == 1 and inputs == outputs
         self.activation, self.ops = arch.activation, ops
 
     def __call__(self, x: Activations, batch_statistics: bool) -> jax.Array:
+        if self.folded:
+            return self._in_three_layers(x)
         y = self.ops.activate(self.expand(x, batch_statistics), self.activation) if self.expands else x
         y = self.ops.activate(self.depthwise(y, batch_statistics), self.activation)
         if self.squeezes:
-            y = self.squeeze(y)
+            y = self.ops.scale(y, self.squeeze(self.ops.mean(y)))
         y = self.project(y, batch_statistics)
         return self.ops.join(x, y) if self.residual else y
+
+    def _in_three_layers(self, x: Activations) -> jax.Array:
+        y, layer = x, self.depthwise
+        if self.expands:
+            y = self.ops.expand(x, self.expand.kernel[...], self.expand.bias[...], self.activation)
+        y, means = self.ops.filter(y, layer.kernel[...], layer.bias[...], layer.stride, layer.padding, self.activation)
+        gate = self.squeeze(means) if self.squeezes else None
+        return self.ops.project(y, gate, self.project.kernel[...], self.project.bias[...], x if self.residual else None)
 
 
 class Top(nnx.Module):

@@ -85,6 +85,28 @@ class Ops:
             return x * self.sigmoid(x)
         return jax.nn.relu(x) if name == "relu" else jnp.clip(x, 0.0, 6.0)
 
+    # The three layers of a folded MBConv block, which a compiler may run in fewer passes than their parts.
+
+    def expand(self, x: jax.Array, kernel: jax.Array, bias: jax.Array, activation: str) -> jax.Array:
+        """The first: a 1x1 convolution by [c, d], its bias and its activation."""
+        return self.activate(self.add(self.pointwise(x, kernel), bias), activation)
+
+    def filter(
+        self, x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: str, activation: str
+    ) -> tuple[jax.Array, jax.Array]:
+        """The second: a depthwise convolution by [k, k, c], its bias and its activation; and the mean of the result
+        over positions, [b, c]."""
+        y = self.activate(self.add(self.depthwise(x, kernel, stride, padding), bias), activation)
+        return y, self.mean(y)
+
+    def project(
+        self, x: jax.Array, gate: jax.Array | None, kernel: jax.Array, bias: jax.Array, residual: jax.Array | None
+    ) -> jax.Array:
+        """The third: channels scaled by a gate [b, c], a 1x1 convolution by [c, d], its bias and the residual sum."""
+        scaled = x if gate is None else self.scale(x, gate)
+        y = self.add(self.pointwise(scaled, kernel), bias)
+        return y if residual is None else self.join(residual, y)
+
 
 OPS = Ops()
 

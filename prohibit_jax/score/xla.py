@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -61,7 +62,18 @@ def form_of(device: jax.Device, precision: Precision, weights: int = 0) -> Form:
         options = (("xla_cpu_prefer_vector_width", "512"), ("xla_cpu_enable_concurrency_optimized_scheduler", True))
         return Form(CpuOps(half), photo_by_photo=True, memory=None, options=options)
     limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
-    return Form(HalfOps() if half else OPS, photo_by_photo=False, memory=SHARE * max(limit - 2 * weights, 0))
+    memory = SHARE * max(limit - 2 * weights, 0)
+    if half and _takes_kernels(device):
+        from prohibit_jax.score.kernels import OPTIONS, KernelOps  # Pallas takes time to import
+
+        return Form(KernelOps(), photo_by_photo=False, memory=memory, options=OPTIONS)
+    return Form(HalfOps() if half else OPS, photo_by_photo=False, memory=memory)
+
+
+def _takes_kernels(device: jax.Device) -> bool:
+    """Whether it is an NVIDIA card that multiplies bfloat16, as all do from compute capability 8.0 on."""
+    capability = re.fullmatch(r"(\d+)\.\d+", str(getattr(device, "compute_capability", "")))
+    return capability is not None and int(capability[1]) >= 8
 
 
 @jax.tree_util.register_dataclass

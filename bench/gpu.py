@@ -1,0 +1,137 @@
+"""Everything that is worth knowing of the scorer on a GPU, in one command of a few minutes.
+
+    python -m bench.gpu --minutes 8 --out bench/results/NAME.json
+
+Engines are processes of their own with the same weights; what they put out is compared with float32 before anything is
+timed. All is compiled first, several programs side by side, then measured one at a time. Steps come in the order of
+their worth, and the file is written after each, so that a cut-off loses only what was not reached. It needs JAX for the
+card, flax, optax, numpy, pillow, safetensors, jaxtyping, etils and rich; peers whose libraries are missing say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prohibit_jax.bench.engines import OURS, PEERS, REFERENCE, Engine
+from prohibit_jax.bench.race import look, race, title
+from prohibit_jax.bench.report import about, publish
+from prohibit_jax.bench.work import Work
+from prohibit_jax.bench.worker import Worker, WorkerError
+from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
+
+ENGINES = {engine.name: engine for engine in (OURS, *PEERS)}
+HALF, PLAIN = ENGINES["prohibit_jax bf16"], ENGINES["prohibit_jax bf16 without kernels"]
+WHOLE = tuple(
+    ENGINES[name]
+    for name in (
+        "prohibit_jax", "prohibit_jax bf16 without kernels", "jax.vmap bf16", "jax loop", "torch channels-last bf16",
+        "torch.func.vmap", "torch graph bf16", "torch.compile bf16",
+    )
+)  # fmt: skip
+SHARED = tuple(ENGINES[name] for name in ("prohibit_jax bf16 without kernels", "jax.vmap bf16", "torch graph bf16"))
+NUMBERS = ((100, "s5"), (1000, "s5"), (40, ""), (100, ""), (40, "s5"), (12, ""), (12, "s5"), (1000, ""))
+SIDE_BY_SIDE = 4  # programs that compile: each keeps several cores busy
+SECONDS = 2.0  # of timed calls of an engine
+LIMIT = 150.0  # seconds that an engine may take to answer
+PROFILED = 5  # calls
+
+
+def main() -> None:
+    """Parses, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=8.0, help="no step begins after that")
+    parser.add_argument("--heads", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=5)
+    parser.add_argument("--size", type=int, default=300)
+    parser.add_argument("--out", type=Path, help="a JSON file that keeps the result")
+    arguments = parser.parse_args()
+    until = time.monotonic() + 60 * arguments.minutes
+    with tempfile.TemporaryDirectory() as programs:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", programs)
+        report = measure(arguments.heads, arguments.batch, arguments.size, until, arguments.out)
+    print(json.dumps(report["skipped"]))
+
+
+def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -> dict[str, Any]:
+    """All steps that begin before `until`, in seconds of `time.monotonic`."""
+    device = look(LIMIT)
+    report: dict[str, Any] = {**about(device), "rows": [], "profiles": [], "compiled": {}, "skipped": []}
+    publish(report, out)
+
+    def compared(works: Sequence[Work], engines: Sequence[Engine]) -> None:
+        report["compiled"] |= warmed(works, engines)
+        for work in works:
+            for row in race(work, engines, device, seconds=SECONDS, limit=LIMIT):
+                report["rows"].append(row)
+                print(line_of(row), flush=True)
+            publish(report, out)
+
+    def profiled(work: Work, engine: Engine) -> None:
+        with Worker(LIMIT) as worker:
+            worker.ask("load", engine, work)
+            worker.ask("logits", work, 1)
+            kernels = worker.ask("profile", PROFILED)
+        report["profiles"].append({"engine": engine.name, "work": title(work), **kernels})
+        print(f"{title(work)}, {engine.name}: {kernels['ms']:.3f} ms in {kernels['kernels']:.0f} kernels", flush=True)
+
+    whole, shared = Work(heads, batch, size), Work(heads, batch, size, "s5")
+    numbers = [Work(count, batch, size, trunk) for count, trunk in NUMBERS]
+    inception = Work(1, batch, size, arch=INCEPTION_RESNET_V2)
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("whole heads", lambda: compared([whole], (HALF, *WHOLE))),
+        ("heads on a trunk", lambda: compared([shared], (HALF, *SHARED))),
+        ("profile of whole heads", lambda: profiled(whole, HALF)),
+        ("profile on a trunk", lambda: profiled(shared, HALF)),
+        ("profile without kernels", lambda: profiled(whole, PLAIN)),
+        ("other numbers of heads", lambda: compared([*numbers, inception], (HALF,))),
+    )
+    for name, step in steps:
+        if time.monotonic() > until:
+            report["skipped"].append(name)
+            continue
+        try:
+            step()
+        except WorkerError as error:
+            report["skipped"].append(f"{name}: {error}")
+        publish(report, out)
+    publish(report, out)
+    return report
+
+
+def warmed(works: Sequence[Work], engines: Sequence[Engine]) -> dict[str, float]:
+    """Seconds that each engine took to load and to compile, several at a time; the caches on disk keep the programs."""
+
+    def once(pair: tuple[Work, Engine]) -> float:
+        begun = time.monotonic()
+        with suppress(WorkerError), Worker(LIMIT) as worker:  # a race tells of what fails
+            worker.ask("load", pair[1], pair[0])
+            worker.ask("logits", pair[0], 1)
+        return time.monotonic() - begun
+
+    pairs = [(work, engine) for work in works for engine in (REFERENCE, *engines)]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        return {
+            f"{title(work)}, {engine.name}": seconds
+            for (work, engine), seconds in zip(pairs, threads.map(once, pairs), strict=True)
+        }
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """A row in words."""
+    name = f"{row['heads']} x {row['batch']}" + (f" on {row['trunk']}" if row["trunk"] else "") + f", {row['engine']}"
+    if "error" in row:
+        return f"{name}: {row['error']}"
+    return f"{name}: {row['p50_ms']:.2f} ms, p95 {row['p95_ms']:.2f}, off by {row['difference']:.2g}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""The form for NVIDIA cards: two kernels in Pallas where XLA is bound by instructions and passes over memory.
+
+Each kernel reads its input from the device's memory once and writes its output once, in bfloat16; sums are float32. On
+other devices they run in Pallas' interpreter, which is how they are tested. docs/speed.md has their measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+
+from prohibit_jax.models.ops import Pads, pads
+from prohibit_jax.score.lowering import HalfOps
+
+ROWS, COLUMNS = 128, 64  # of an expansion's tile
+NUMBERS, HEIGHT = 1024, 4  # of a filter's tile: its size in one of `HEIGHT` output rows
+CHANNELS = (64, 32)  # of a filter's tile, whichever leaves fewer of its lanes without a channel
+WARPS = 4
+PRODUCT = 16  # the least inner dimension of a tensor core's product
+PARAMS = triton.CompilerParams(num_warps=WARPS, num_stages=1)
+
+# XLA takes bfloat16 as float32 between operations that it fuses, and then stores float32, unless told not to.
+OPTIONS = (("xla_allow_excess_precision", False),)
+
+
+@dataclass(frozen=True)
+class KernelOps(HalfOps):
+    """`HalfOps` with a block's layers as kernels, and its gate in the projection's weights where those are fewer."""
+
+    def expand(self, x: jax.Array, kernel: jax.Array, bias: jax.Array, activation: str) -> jax.Array:
+        """In one kernel."""
+        return expand(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), bias, activation)
+
+    def filter(
+        self, x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: str, activation: str
+    ) -> tuple[jax.Array, jax.Array]:
+        """In one kernel."""
+        window = pads(x.shape[1], x.shape[2], kernel.shape[0], stride, padding)
+        return depthwise(x.astype(jnp.bfloat16), kernel.astype(jnp.float32), bias, stride, window, activation)
+
+    def project(
+        self, x: jax.Array, gate: jax.Array | None, kernel: jax.Array, bias: jax.Array, residual: jax.Array | None
+    ) -> jax.Array:
+        """As one product of all heads' photos, with bias and residual as it is written."""
+        b, h, w, c = x.shape
+        d = kernel.shape[-1]
+        kernels = jnp.broadcast_to(kernel, (b, c, d))
+        if gate is not None and d < h * w:
+            kernels = kernels.astype(jnp.float32) * gate[:, :, None]
+        elif gate is not None:
+            x = self.scale(x, gate)
+        # The barrier keeps XLA from adding one bias to all photos in a pass of its own.
+        biases = lax.optimization_barrier(jnp.broadcast_to(bias, (b, d)))
+        rest = jnp.zeros((b, 0, d), jnp.bfloat16) if residual is None else residual.reshape(b, h * w, d)
+        flat = x.astype(jnp.bfloat16).reshape(b, h * w, c)
+        y: jax.Array = _product(flat, kernels.astype(jnp.bfloat16), biases, rest)
+        return y.reshape(b, h, w, d)
+
+
+@custom_vmap
+def _product(x: jax.Array, kernels: jax.Array, biases: jax.Array, residual: jax.Array) -> jax.Array:
+    """[b, p, c] by [b, c, d], and [b, d] and [b, p, d] added, the last unless it is [b, 0, d]; bfloat16."""
+    y = jnp.einsum("bpc,bcd->bpd", x, kernels, preferred_element_type=jnp.float32) + biases[:, None]
+    return y.astype(jnp.bfloat16) + residual if residual.shape[1] else y.astype(jnp.bfloat16)
+
+
+@_product.def_vmap
+def _of_all_heads(size: int, batched: list[bool], *arguments: jax.Array) -> tuple[jax.Array, bool]:
+    """Heads and photos are one axis, as a product with one batch axis is faster than one with two."""
+    each = [a if own else jnp.broadcast_to(a, (size, *a.shape)) for a, own in zip(arguments, batched, strict=True)]
+    y = _product(*(a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]) for a in each))
+    return y.reshape(size, -1, *y.shape[1:]), True
+
+
+def expand(x: jax.Array, kernel: jax.Array, bias: jax.Array, activation: str) -> jax.Array:
+    """A 1x1 convolution, its bias and its activation in one pass.
+
+    Args:
+        x: bfloat16 [b, h, w, c].
+        kernel: bfloat16 [c, d].
+        bias: float32 [d].
+        activation: `silu` or `relu6`.
+
+    Returns:
+        bfloat16 [b, h, w, d].
+    """
+    (*positions, c), d = x.shape, kernel.shape[-1]
+    flat = x.reshape(-1, c)
+    body = partial(_expand, activation=_activation(activation))
+    grid = (pl.cdiv(len(flat), ROWS), pl.cdiv(d, COLUMNS))
+    y: jax.Array = _call(body, grid, jax.ShapeDtypeStruct((len(flat), d), jnp.bfloat16), flat, kernel, bias)
+    return y.reshape(*positions, d)
+
+
+def depthwise(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, window: Pads, activation: str
+) -> tuple[jax.Array, jax.Array]:
+    """A depthwise convolution, its bias, its activation and the mean of its output in one pass.
+
+    Args:
+        x: bfloat16 [b, h, w, c].
+        kernel: float32 [k, k, c].
+        bias: float32 [c].
+        stride: of both axes.
+        window: zeros around the input, as `ops.pads` gives them.
+        activation: `silu` or `relu6`.
+
+    Returns:
+        bfloat16 [b, rows, columns, c], and its mean over positions, float32 [b, c].
+    """
+    b, h, w, c = x.shape
+    k = kernel.shape[0]
+    rows, columns = -(-h // stride), -(-w // stride)
+    channels = min(CHANNELS, key=lambda lanes: pl.cdiv(c, lanes) * lanes)
+    positions, tall = NUMBERS // channels, min(HEIGHT, rows)
+    tiles = pl.cdiv(pl.cdiv(rows, tall) * columns, positions)
+    body = partial(
+        _depthwise,
+        size=k,
+        stride=stride,
+        inputs=(h, w),
+        outputs=(rows, columns),
+        start=(window[0][0], window[1][0]),
+        tile=(positions, tall, channels),
+        activation=_activation(activation),
+    )
+    out = (
+        jax.ShapeDtypeStruct((b, rows * columns, c), jnp.bfloat16),
+        jax.ShapeDtypeStruct((b, tiles, c), jnp.float32),
+    )
+    flat = (x.reshape(b, h * w, c), kernel.reshape(k * k, c), bias)
+    y, sums = _call(body, (b, tiles, pl.cdiv(c, channels)), out, *flat)
+    return y.reshape(b, rows, columns, c), sums.sum(1) / (rows * columns)
+
+
+def _call(body: Callable[..., None], grid: tuple[int, ...], out: Any, *arguments: jax.Array) -> Any:
+    interpret = jax.default_backend() == "cpu"
+    return pl.pallas_call(body, grid=grid, out_shape=out, compiler_params=PARAMS, interpret=interpret)(*arguments)
+
+
+def _expand(x: Any, kernel: Any, bias: Any, y: Any, *, activation: Callable[[jax.Array], jax.Array]) -> None:
+    """A tile of ROWS positions and COLUMNS channels."""
+    (n, c), d = x.shape, kernel.shape[-1]
+    rows = pl.program_id(0) * ROWS + jnp.arange(ROWS)
+    columns = pl.program_id(1) * COLUMNS + jnp.arange(COLUMNS)
+    inner = jnp.arange(max(PRODUCT, pl.next_power_of_2(c)))
+    row, column, depth = rows < n, columns < d, inner < c
+    left = triton.load(x.at[rows[:, None], inner[None]], mask=row[:, None] & depth[None], other=0.0)
+    right = triton.load(kernel.at[inner[:, None], columns[None]], mask=depth[:, None] & column[None], other=0.0)
+    total = jnp.dot(left, right, preferred_element_type=jnp.float32)
+    total = total + triton.load(bias.at[columns], mask=column, other=0.0)[None]
+    triton.store(
+        y.at[rows[:, None], columns[None]], activation(total).astype(y.dtype), mask=row[:, None] & column[None]
+    )
+
+
+def _depthwise(
+    x: Any,
+    kernel: Any,
+    bias: Any,
+    y: Any,
+    sums: Any,
+    *,
+    size: int,
+    stride: int,
+    inputs: tuple[int, int],
+    outputs: tuple[int, int],
+    start: tuple[int, int],
+    tile: tuple[int, int, int],
+    activation: Callable[[jax.Array], jax.Array],
+) -> None:
+    """A tile of positions, each some output rows of one column, and of some channels.
+
+    An input that is loaded meets all output rows that want it, so that k * k taps cost about k loads each.
+    """
+    positions, tall, channels = tile
+    photo, number = pl.program_id(0), pl.program_id(1)
+    here = number * positions + jnp.arange(positions)
+    lanes = pl.program_id(2) * channels + jnp.arange(channels)
+    lane = lanes < x.shape[-1]
+    first, column = jax.lax.div(here, jnp.int32(outputs[1])) * tall, jax.lax.rem(here, jnp.int32(outputs[1]))
+    totals = [jnp.zeros((positions, channels), jnp.float32)] * tall
+    for j in range(size):
+        left = column * stride + j - start[1]
+        inside = (left >= 0) & (left < inputs[1])
+        taps = [triton.load(kernel.at[i * size + j, lanes], mask=lane, other=0.0)[None] for i in range(size)]
+        for step in range((tall - 1) * stride + size):
+            top = first * stride + step - start[0]
+            valid = inside & (top >= 0) & (top < inputs[0])
+            where = jnp.where(valid, top * inputs[1] + left, 0)
+            part = triton.load(x.at[photo, where[:, None], lanes[None]], mask=valid[:, None] & lane[None], other=0.0)
+            for i, tap in enumerate(taps):
+                row, remainder = divmod(step - i, stride)
+                if remainder == 0 and 0 <= row < tall:
+                    totals[row] = _multiply_add(part.astype(jnp.float32), tap, totals[row])
+    offset = triton.load(bias.at[lanes], mask=lane, other=0.0)[None]
+    pooled = jnp.zeros((positions, channels), jnp.float32)
+    for row, total in enumerate(totals):
+        real = first + row < outputs[0]
+        found = jnp.where(real[:, None], activation(total + offset), 0.0)
+        where = (first + row) * outputs[1] + column
+        triton.store(y.at[photo, where[:, None], lanes[None]], found.astype(y.dtype), mask=real[:, None] & lane[None])
+        pooled = pooled + found
+    triton.store(sums.at[photo, number, lanes], pooled.sum(0), mask=lane)
+
+
+def _multiply_add(x: jax.Array, y: jax.Array, total: jax.Array) -> jax.Array:
+    """x * y + total in one instruction, which the compiler does not make of two."""
+    if jax.default_backend() == "cpu":
+        return x * y + total
+    arguments = [x, jnp.broadcast_to(y, x.shape), total]
+    return _instruction("fma.rn.f32 $0, $1, $2, $3;", arguments)
+
+
+def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    return _silu if name == "silu" else lambda x: jnp.clip(x, 0.0, 6.0)
+
+
+def _silu(x: jax.Array) -> jax.Array:
+    """x * sigmoid(x) by one special function, accurate to 2^-11, instead of two and a division."""
+    half = 0.5 * x
+    if jax.default_backend() == "cpu":
+        return half * jnp.tanh(half) + half
+    return _multiply_add(half, _instruction("tanh.approx.f32 $0, $1;", [half]), half)
+
+
+def _instruction(text: str, arguments: list[jax.Array]) -> jax.Array:
+    constraints = ",".join(["=f", *["f"] * len(arguments)])
+    out = jax.ShapeDtypeStruct(arguments[0].shape, jnp.float32)
+    (found,) = triton.elementwise_inline_asm(
+        text, args=arguments, constraints=constraints, pack=1, result_shape_dtypes=[out]
+    )
+    return found
