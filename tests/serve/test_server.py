@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from launch.main import main
 from prohibit_jax.bundle.lock import make_bundle
 from prohibit_jax.bundle.store import Store
 from tests.serve.conftest import Server, Start, jpeg
@@ -221,9 +222,18 @@ def test_the_log_has_no_photo_and_no_key(lasting: Server) -> None:
         (["--bundle", "prod", "--host", "256.1.1.1"], "--host 256.1.1.1"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line(tiny: Path, options: list[str], message: str) -> None:
-    code, error = launch(tiny, *options)
-    assert code == 2
+def test_what_cannot_be_served_is_said_in_one_line(
+    tiny: Path,
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["launch", "serve", "--store", str(tiny), "--port", "0", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
     assert message in error
     assert error.count("\n") == 1
 
@@ -233,6 +243,7 @@ def test_an_address_that_is_taken(tiny: Path) -> None:
         code, error = launch(tiny, "--bundle", "prod", "--port", str(other.getsockname()[1]))
     assert code == 2
     assert "choose another" in error
+    assert error.count("\n") == 1
 
 
 def test_a_damaged_head_ends_the_start(tiny: Path, tmp_path: Path) -> None:
