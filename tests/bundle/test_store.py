@@ -179,6 +179,16 @@ def test_a_foreign_file_is_refused(
     assert not (tmp_path / "unpickled").exists()
 
 
+@pytest.mark.parametrize("pinned", ["sha256", "card_sha256"])
+def test_a_head_that_is_not_the_pinned_one_is_refused(store: Store, pinned: str) -> None:
+    ref = store.publish_head(card(), variables(Network(TWIN), 1))
+    right = store.read_head(ref)
+    hashes = {"sha256": right.card.params_sha256, "card_sha256": right.card_sha256}
+    assert store.read_head(ref, **hashes).card == right.card
+    with pytest.raises(InputError, match="not the file that was bundled"):
+        store.read_head(ref, **{pinned: "0" * 64})
+
+
 def test_another_heads_card_is_refused(store: Store) -> None:
     for _ in range(2):
         store.publish_head(card(), variables(Network(TWIN), 1))

@@ -8,6 +8,8 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prohibit_jax.bundle.card import Trunk
 from prohibit_jax.bundle.lock import make_bundle
@@ -15,6 +17,7 @@ from prohibit_jax.bundle.store import Store
 from prohibit_jax.models.network import Network
 from prohibit_jax.score.engine import Compiler
 from prohibit_jax.score.scorer import Scorer, load_scorer, scorer_of
+from prohibit_jax.score.stack import arrange
 from prohibit_jax.types import InputError
 from tests.bundle.twin import TWIN, card, photos, trunk, variables
 from tests.score.checks import PARITY, compiles, reference
@@ -47,6 +50,16 @@ def test_groups_are_as_few_as_can_be(loaded: Scorer) -> None:
     assert loaded.classes == ("weapon", "large", "cash")
     assert loaded.sizes == (32, 40)
     assert loaded.plan.columns == ((0, 2), (1,))
+
+
+@given(sizes=st.lists(st.sampled_from([32, 40, 48]), min_size=1, max_size=8), spare=st.integers(0, 3))
+def test_a_class_has_a_slot_of_its_group(sizes: list[int], spare: int) -> None:
+    """Whatever the order of the classes, and also behind groups that have free slots."""
+    plan = arrange([card(f"class{number}", size=size) for number, size in enumerate(sizes)], spare)
+    groups = [group.preprocessing.size for group in plan.groups for _ in range(group.slots)]
+    assert [groups[place] for place in plan.places] == sizes
+    assert len(set(plan.places.tolist())) == len(sizes)
+    assert len(groups) == len(sizes) + spare * len(plan.groups)
 
 
 def test_columns_keep_their_order(store: Store, loaded: Scorer, images: dict[int, np.ndarray]) -> None:
