@@ -20,9 +20,9 @@ IMAGES = {"asked": 6, "savings": 4, "review_load": 4}
 """That each shows at least."""
 
 SMALLER = {
-    "asked": {'"photos", 640)': '"photos", 240)'},
-    "savings": {"synthetic:800": "synthetic:300", "BUDGET, SEEDS = 12, 144, 8": "BUDGET, SEEDS = 12, 72, 2"},
-    "review_load": {"synthetic:800": "synthetic:300", "[:600]": "[:220]"},
+    "asked": {'"photos", 640)': '"photos", 160)'},
+    "savings": {"synthetic:800": "synthetic:200", "BUDGET, SEEDS = 12, 144, 8": "BUDGET, SEEDS = 12, 72, 2"},
+    "review_load": {"synthetic:800": "synthetic:200", "[:600]": "[:150]"},
 }
 """Settings and what stands in their place here: it takes fewer photos and seeds to run than to show something."""
 
