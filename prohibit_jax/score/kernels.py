@@ -25,7 +25,7 @@ ROWS, COLUMNS = 128, 64  # of an expansion's tile
 NUMBERS, HEIGHT = 1024, 4  # of a filter's tile: its size in one of `HEIGHT` output rows
 CHANNELS = (64, 32)  # of a filter's tile, whichever leaves fewer of its lanes without a channel
 WARPS = 4
-PRODUCT = 16  # the least inner dimension of a tensor core's product
+INNER = (16, 256)  # of a product's inner dimension: the least that a tensor core takes, the most that a tile holds
 PARAMS = triton.CompilerParams(num_warps=WARPS, num_stages=1)
 
 # XLA takes bfloat16 as float32 between operations that it fuses, and then stores float32, unless told not to.
@@ -152,11 +152,15 @@ def _expand(x: Any, kernel: Any, bias: Any, y: Any, *, activation: Callable[[jax
     (n, c), d = x.shape, kernel.shape[-1]
     rows = pl.program_id(0) * ROWS + jnp.arange(ROWS)
     columns = pl.program_id(1) * COLUMNS + jnp.arange(COLUMNS)
-    inner = jnp.arange(max(PRODUCT, pl.next_power_of_2(c)))
-    row, column, depth = rows < n, columns < d, inner < c
-    left = triton.load(x.at[rows[:, None], inner[None]], mask=row[:, None] & depth[None], other=0.0)
-    right = triton.load(kernel.at[inner[:, None], columns[None]], mask=depth[:, None] & column[None], other=0.0)
-    total = jnp.dot(left, right, preferred_element_type=jnp.float32)
+    row, column = rows < n, columns < d
+    least, most = INNER
+    total = jnp.zeros((ROWS, COLUMNS), jnp.float32)
+    for first in range(0, c, most):
+        inner = first + jnp.arange(min(max(least, pl.next_power_of_2(c)), most))
+        depth = inner < c
+        left = triton.load(x.at[rows[:, None], inner[None]], mask=row[:, None] & depth[None], other=0.0)
+        right = triton.load(kernel.at[inner[:, None], columns[None]], mask=depth[:, None] & column[None], other=0.0)
+        total = total + jnp.dot(left, right, preferred_element_type=jnp.float32)
     total = total + triton.load(bias.at[columns], mask=column, other=0.0)[None]
     triton.store(
         y.at[rows[:, None], columns[None]], activation(total).astype(y.dtype), mask=row[:, None] & column[None]

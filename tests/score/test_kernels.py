@@ -35,7 +35,12 @@ def near(found: jax.Array, expected: jax.Array) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "d", "activation"),
-    [((2, 9, 8, 20), 70, "silu"), ((1, 1, 1, 1), 1, "relu6"), ((1, 13, 10, 16), 64, "relu6")],
+    [
+        ((2, 9, 8, 20), 70, "silu"),
+        ((1, 1, 1, 1), 1, "relu6"),
+        ((1, 13, 10, 16), 64, "relu6"),
+        ((1, 2, 3, 300), 8, "silu"),
+    ],
 )
 def test_expansion_is_product_bias_and_activation(shape: tuple[int, ...], d: int, activation: str) -> None:
     x, kernel, bias = drawn(0, shape, (shape[-1], d), (d,))
