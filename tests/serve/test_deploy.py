@@ -135,7 +135,7 @@ def test_the_slow_alert_is_at_the_budget_and_on_a_bucket(rules: list[dict[str, A
 @needs_promtool
 def test_alerts_fire_when_they_must() -> None:
     promtool("check", "rules", str(DEPLOY / "alerts.yaml"))
-    promtool("test", "rules", "tests/serve/alerts.yaml")
+    promtool("test", "rules", "tests/serve/alerts.yaml", "tests/serve/alerts_slow.yaml")
 
 
 @needs_promtool
