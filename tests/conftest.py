@@ -8,11 +8,11 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -28,9 +28,6 @@ PER_PROCESS = 2 * 2**30
 
 MUCH = 64 * 2**20
 """Bytes that a test may leave to its process."""
-
-QUICK_STEP = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-"""XLA's options for a program that is not run often."""
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax starts; subprocesses inherit it
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every arena keeps what was freed in it
@@ -117,23 +114,6 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 def dtype_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
     """In the rooms that score, arithmetic between dtypes is an error: none of them widens or rounds unasked."""
     with jax.numpy_dtype_promotion("strict" if request.path.parent.name in STRICT_ROOMS else "standard"):
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_steps() -> Iterator[None]:
-    """A training loop's step compiles in a third of the time and half the memory: what it computes is the same, and
-    tests take few steps. tests/train/test_state.py and started processes have it as the product compiles it."""
-    from prohibit_jax.train import distil, loop
-
-    def quick(step_of: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments, **options: jax.jit(
-            step_of(*arguments, **options).__wrapped__, compiler_options=QUICK_STEP
-        )
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (loop, distil):
-            patch.setattr(module, "step_of", quick(module.step_of))
         yield
 
 
