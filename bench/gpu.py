@@ -3,9 +3,9 @@
     python -m bench.gpu --minutes 8 --out bench/results/NAME.json
 
 Engines are processes of their own with the same weights; what they put out is compared with float32 before anything is
-timed. All is compiled first, several programs side by side, then measured one at a time. Steps come in the order of
-their worth, and the file is written after each, so that a cut-off loses only what was not reached. It needs JAX for the
-card, flax, optax, numpy, pillow, safetensors, jaxtyping, etils and rich; peers whose libraries are missing say so.
+timed, and ours is timed again beside each peer. Steps come in the order of their worth, and the file is written after
+each, so that a cut-off loses only what was not reached. It needs JAX for the card, flax, optax, numpy, pillow,
+safetensors, jaxtyping, etils and rich; peers whose libraries are missing say so.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prohibit_jax.bench.engines import OURS, PEERS, REFERENCE, Engine
+from prohibit_jax.bench.engines import OURS, PEERS, Engine
 from prohibit_jax.bench.race import look, race, title
 from prohibit_jax.bench.report import about, publish
 from prohibit_jax.bench.work import Work
@@ -30,18 +31,15 @@ from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
 
 ENGINES = {engine.name: engine for engine in (OURS, *PEERS)}
 HALF, PLAIN = ENGINES["prohibit_jax bf16"], ENGINES["prohibit_jax bf16 without kernels"]
-WHOLE = tuple(
-    ENGINES[name]
-    for name in (
-        "prohibit_jax", "prohibit_jax bf16 without kernels", "jax.vmap bf16", "jax loop", "torch channels-last bf16",
-        "torch.func.vmap", "torch graph bf16", "torch.compile bf16",
-    )
+WHOLE = (
+    "prohibit_jax bf16 without kernels", "torch graph bf16", "jax.vmap bf16", "torch.compile bf16",
+    "torch channels-last bf16", "torch.func.vmap", "jax loop", "prohibit_jax",
 )  # fmt: skip
-SHARED = tuple(ENGINES[name] for name in ("prohibit_jax bf16 without kernels", "jax.vmap bf16", "torch graph bf16"))
+SHARED = ("prohibit_jax bf16 without kernels", "torch graph bf16", "jax.vmap bf16")
 NUMBERS = ((100, "s5"), (1000, "s5"), (40, ""), (100, ""), (40, "s5"), (12, ""), (12, "s5"), (1000, ""))
 SIDE_BY_SIDE = 4  # programs that compile: each keeps several cores busy
 SECONDS = 2.0  # of timed calls of an engine
-LIMIT = 150.0  # seconds that an engine may take to answer
+LIMIT = 120.0  # seconds that an engine may take to answer
 PROFILED = 5  # calls
 
 
@@ -67,13 +65,10 @@ def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -
     report: dict[str, Any] = {**about(device), "rows": [], "profiles": [], "compiled": {}, "skipped": []}
     publish(report, out)
 
-    def compared(works: Sequence[Work], engines: Sequence[Engine]) -> None:
-        report["compiled"] |= warmed(works, engines)
-        for work in works:
-            for row in race(work, engines, device, seconds=SECONDS, limit=LIMIT):
-                report["rows"].append(row)
-                print(line_of(row), flush=True)
-            publish(report, out)
+    def timed(work: Work, *peers: str) -> None:
+        for row in race(work, (HALF, *(ENGINES[peer] for peer in peers)), device, seconds=SECONDS, limit=LIMIT):
+            report["rows"].append(row)
+            print(line_of(row), flush=True)
 
     def profiled(work: Work, engine: Engine) -> None:
         with Worker(LIMIT) as worker:
@@ -84,15 +79,19 @@ def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -
         print(f"{title(work)}, {engine.name}: {kernels['ms']:.3f} ms in {kernels['kernels']:.0f} kernels", flush=True)
 
     whole, shared = Work(heads, batch, size), Work(heads, batch, size, "s5")
-    numbers = [Work(count, batch, size, trunk) for count, trunk in NUMBERS]
     inception = Work(1, batch, size, arch=INCEPTION_RESNET_V2)
+    numbers = [Work(count, batch, size, trunk) for count, trunk in NUMBERS]
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("whole heads", lambda: compared([whole], (HALF, *WHOLE))),
-        ("heads on a trunk", lambda: compared([shared], (HALF, *SHARED))),
+        ("whole heads", lambda: timed(whole)),
+        ("heads on a trunk", lambda: timed(shared)),
         ("profile of whole heads", lambda: profiled(whole, HALF)),
         ("profile on a trunk", lambda: profiled(shared, HALF)),
+        *((peer, partial(timed, whole, peer)) for peer in WHOLE),
+        ("programs for other numbers of heads", lambda: report["compiled"].update(compiled(numbers, HALF))),
+        *((title(work), partial(timed, work)) for work in numbers),
+        *((f"{peer} on a trunk", partial(timed, shared, peer)) for peer in SHARED),
         ("profile without kernels", lambda: profiled(whole, PLAIN)),
-        ("other numbers of heads", lambda: compared([*numbers, inception], (HALF,))),
+        ("InceptionResNetV2", lambda: timed(inception)),
     )
     for name, step in steps:
         if time.monotonic() > until:
@@ -107,22 +106,18 @@ def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -
     return report
 
 
-def warmed(works: Sequence[Work], engines: Sequence[Engine]) -> dict[str, float]:
-    """Seconds that each engine took to load and to compile, several at a time; the caches on disk keep the programs."""
+def compiled(works: Sequence[Work], engine: Engine) -> dict[str, float]:
+    """Seconds to load and compile each work, several at a time; the cache on disk keeps the programs."""
 
-    def once(pair: tuple[Work, Engine]) -> float:
+    def once(work: Work) -> float:
         begun = time.monotonic()
         with suppress(WorkerError), Worker(LIMIT) as worker:  # a race tells of what fails
-            worker.ask("load", pair[1], pair[0])
-            worker.ask("logits", pair[0], 1)
+            worker.ask("load", engine, work)
+            worker.ask("logits", work, 1)
         return time.monotonic() - begun
 
-    pairs = [(work, engine) for work in works for engine in (REFERENCE, *engines)]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        return {
-            f"{title(work)}, {engine.name}": seconds
-            for (work, engine), seconds in zip(pairs, threads.map(once, pairs), strict=True)
-        }
+        return {title(work): seconds for work, seconds in zip(works, threads.map(once, works), strict=True)}
 
 
 def line_of(row: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from prohibit_jax.score.lowering import HalfOps
 
 ROWS, COLUMNS = 128, 64  # of an expansion's tile
 NUMBERS, HEIGHT = 1024, 4  # of a filter's tile: its size in one of `HEIGHT` output rows
-CHANNELS = (64, 32)  # of a filter's tile, whichever leaves fewer of its lanes without a channel
+CHANNELS = 64  # of a filter's tile, fewer where a layer has no more than half as many
 WARPS = 4
 INNER = (16, 256)  # of a product's inner dimension: the least that a tensor core takes, the most that a tile holds
 PARAMS = triton.CompilerParams(num_warps=WARPS, num_stages=1)
@@ -120,7 +120,7 @@ def depthwise(
     b, h, w, c = x.shape
     k = kernel.shape[0]
     rows, columns = -(-h // stride), -(-w // stride)
-    channels = min(CHANNELS, key=lambda lanes: pl.cdiv(c, lanes) * lanes)
+    channels = min(CHANNELS, pl.next_power_of_2(c))
     positions, tall = NUMBERS // channels, min(HEIGHT, rows)
     tiles = pl.cdiv(pl.cdiv(rows, tall) * columns, positions)
     body = partial(
