@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from tensorboardX import SummaryWriter
 
 from prohibit_jax.config import TrainConfig
 from prohibit_jax.data.stream import class_balanced
@@ -101,6 +100,8 @@ def fit(
     Raises:
         InputError: training diverged.
     """
+    from tensorboardX import SummaryWriter  # imports PyTorch where that is installed
+
     per_epoch = config.steps_per_epoch or max(1, len(task.train) // config.batch)
     steps = config.epochs * per_epoch
     order = task.train[
