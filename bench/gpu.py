@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -
         *((title(work), partial(timed, work)) for work in numbers),
         *((f"{peer} on a trunk", partial(timed, shared, peer)) for peer in SHARED),
         ("profile without kernels", lambda: profiled(whole, PLAIN)),
-        ("InceptionResNetV2", lambda: timed(inception)),
+        ("InceptionResNetV2", lambda: timed(inception, PLAIN.name)),
     )
     for name, step in steps:
         if time.monotonic() > until:
@@ -106,14 +105,18 @@ def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -
     return report
 
 
-def compiled(works: Sequence[Work], engine: Engine) -> dict[str, float]:
-    """Seconds to load and compile each work, several at a time; the cache on disk keeps the programs."""
+def compiled(works: Sequence[Work], engine: Engine) -> dict[str, float | str]:
+    """Seconds to load and compile each work, several at a time, or why there are none; the cache on disk keeps the
+    programs."""
 
-    def once(work: Work) -> float:
+    def once(work: Work) -> float | str:
         begun = time.monotonic()
-        with suppress(WorkerError), Worker(LIMIT) as worker:  # a race tells of what fails
-            worker.ask("load", engine, work)
-            worker.ask("logits", work, 1)
+        try:
+            with Worker(LIMIT) as worker:
+                worker.ask("load", engine, work)
+                worker.ask("logits", work, 1)
+        except WorkerError as error:
+            return str(error)
         return time.monotonic() - begun
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:

@@ -22,8 +22,8 @@ from prohibit_jax.models.ops import Pads, pads
 from prohibit_jax.score.lowering import HalfOps
 
 ROWS, COLUMNS = 128, 64  # of an expansion's tile
-NUMBERS, HEIGHT = 1024, 4  # of a filter's tile: its size in one of `HEIGHT` output rows
-CHANNELS = 64  # of a filter's tile, fewer where a layer has no more than half as many
+NUMBERS, HEIGHT = 1024, 4  # of a filter's tile: positions times channels, and output rows that a position stands for
+CHANNELS = 64  # of a filter's tile at most, else the next power of two
 WARPS = 4
 INNER = (16, 256)  # of a product's inner dimension: the least that a tensor core takes, the most that a tile holds
 PARAMS = triton.CompilerParams(num_warps=WARPS, num_stages=1)
@@ -68,9 +68,9 @@ class KernelOps(HalfOps):
 
 @custom_vmap
 def _product(x: jax.Array, kernels: jax.Array, biases: jax.Array, residual: jax.Array) -> jax.Array:
-    """[b, p, c] by [b, c, d], and [b, d] and [b, p, d] added, the last unless it is [b, 0, d]; bfloat16."""
+    """[b, p, c] by [b, c, d], and [b, d] and [b, p, d] added; a residual of size zero stands for none. bfloat16."""
     y = jnp.einsum("bpc,bcd->bpd", x, kernels, preferred_element_type=jnp.float32) + biases[:, None]
-    return y.astype(jnp.bfloat16) + residual if residual.shape[1] else y.astype(jnp.bfloat16)
+    return y.astype(jnp.bfloat16) + residual.astype(jnp.bfloat16) if residual.size else y.astype(jnp.bfloat16)
 
 
 @_product.def_vmap
@@ -184,7 +184,8 @@ def _depthwise(
 ) -> None:
     """A tile of positions, each some output rows of one column, and of some channels.
 
-    An input that is loaded meets all output rows that want it, so that k * k taps cost about k loads each.
+    An input that is loaded meets all output rows of the tile that want it: at stride 1, a 5x5 kernel costs 10 loads an
+    output where each tap alone would cost 25.
     """
     positions, tall, channels = tile
     photo, number = pl.program_id(0), pl.program_id(1)

@@ -73,7 +73,8 @@ def form_of(device: jax.Device, precision: Precision, weights: int = 0) -> Form:
 def _takes_kernels(device: jax.Device) -> bool:
     """Whether it is an NVIDIA card that multiplies bfloat16, as all do from compute capability 8.0 on."""
     capability = re.fullmatch(r"(\d+)\.\d+", str(getattr(device, "compute_capability", "")))
-    return capability is not None and int(capability[1]) >= 8
+    # Pallas asks the default device what to compile for.
+    return jax.default_backend() == "gpu" and capability is not None and int(capability[1]) >= 8
 
 
 @jax.tree_util.register_dataclass

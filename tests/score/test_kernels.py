@@ -120,8 +120,13 @@ def test_what_lies_outside_the_photo_counts_as_zero() -> None:
 @pytest.mark.parametrize(
     ("capability", "ops"), [("9.0", KernelOps), ("8.0", KernelOps), ("7.5", HalfOps), ("gfx90a", HalfOps)]
 )
-def test_cards_that_multiply_bfloat16_get_the_kernels(capability: str, ops: type[HalfOps]) -> None:
+def test_cards_that_multiply_bfloat16_get_the_kernels(
+    capability: str, ops: type[HalfOps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     card = create_autospec(jax.Device, instance=True, platform="gpu", compute_capability=capability)
     card.memory_stats.return_value = {"bytes_limit": 2**30}
-    assert type(form_of(card, "bfloat16").ops) is ops
+    form = form_of(card, "bfloat16")
+    assert type(form.ops) is ops
+    assert form.options == (OPTIONS if ops is KernelOps else ())
     assert form_of(card, "float32").ops == OPS
