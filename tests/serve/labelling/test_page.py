@@ -27,6 +27,7 @@ from tests.serve.labelling.window import (
     VERDICT,
     Window,
 )
+from tests.waiting import until
 
 KEY = "a-label-key-for-tests"
 OVER = "!document.getElementById('end').hidden && document.getElementById('over').textContent === arguments[0]"
@@ -390,10 +391,12 @@ def test_a_photo_that_cannot_be_shown_stops_nobody(ann: Window, serve_page: Serv
 def test_what_cannot_be_read_now_comes_back(
     ann: Window, serve_page: Serve, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = True
+    away, refused = True, 0
 
     def read(path: epath.Path, limit: int) -> bytes:
+        nonlocal refused
         if away and path.name == "photo0.jpg":
+            refused += 1
             raise OSError(116, "Stale file handle")
         return read_photo(path, limit)
 
@@ -403,9 +406,11 @@ def test_what_cannot_be_read_now_comes_back(
     ann.in_time("document.getElementById('note').textContent.includes('cannot be read (Stale file handle)')")
     ann.press("n")
     assert shown(work, ann) == 1
+    until(lambda: refused == 4)  # three times before it was passed, and once at the end of the line
     away = False
     ann.answer(*"nnnnnnn")
     ann.saved()
+    ann.in_time(SHOWN)
     assert shown(work, ann) == 0
     ann.answer("y")
     ann.wait(OVER, "All done")
