@@ -15,8 +15,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ from prohibit_jax.models.inception_resnet_v2 import INCEPTION_RESNET_V2
 ENGINES = {engine.name: engine for engine in (OURS, *PEERS)}
 HALF, PLAIN = ENGINES["prohibit_jax bf16"], ENGINES["prohibit_jax bf16 without kernels"]
 WHOLE = (
-    "prohibit_jax bf16 without kernels", "torch graph bf16", "jax.vmap bf16", "torch.compile bf16",
+    PLAIN.name, "torch graph bf16", "jax.vmap bf16", "torch.compile bf16",
     "torch channels-last bf16", "torch.func.vmap", "jax loop", "prohibit_jax",
 )  # fmt: skip
-SHARED = ("prohibit_jax bf16 without kernels", "torch graph bf16", "jax.vmap bf16")
+SHARED = (PLAIN.name, "torch graph bf16", "jax.vmap bf16")
 NUMBERS = ((100, "s5"), (1000, "s5"), (40, ""), (100, ""), (40, "s5"), (12, ""), (12, "s5"), (1000, ""))
 SIDE_BY_SIDE = 4  # programs that compile: each keeps several cores busy
 SECONDS = 2.0  # of timed calls of an engine
@@ -70,9 +71,7 @@ def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -
             print(line_of(row), flush=True)
 
     def profiled(work: Work, engine: Engine) -> None:
-        with Worker(LIMIT) as worker:
-            worker.ask("load", engine, work)
-            worker.ask("logits", work, 1)
+        with ready(work, engine) as worker:
             kernels = worker.ask("profile", PROFILED)
         report["profiles"].append({"engine": engine.name, "work": title(work), **kernels})
         print(f"{title(work)}, {engine.name}: {kernels['ms']:.3f} ms in {kernels['kernels']:.0f} kernels", flush=True)
@@ -93,16 +92,24 @@ def measure(heads: int, batch: int, size: int, until: float, out: Path | None) -
         ("InceptionResNetV2", lambda: timed(inception, PLAIN.name)),
     )
     for name, step in steps:
-        if time.monotonic() > until:
-            report["skipped"].append(name)
-            continue
         try:
-            step()
+            if time.monotonic() > until:
+                report["skipped"].append(name)
+            else:
+                step()
         except WorkerError as error:
             report["skipped"].append(f"{name}: {error}")
         publish(report, out)
-    publish(report, out)
     return report
+
+
+@contextmanager
+def ready(work: Work, engine: Engine) -> Iterator[Worker]:
+    """A process that has compiled the engine for the work."""
+    with Worker(LIMIT) as worker:
+        worker.ask("load", engine, work)
+        worker.ask("logits", work, 1)
+        yield worker
 
 
 def compiled(works: Sequence[Work], engine: Engine) -> dict[str, float | str]:
@@ -112,12 +119,10 @@ def compiled(works: Sequence[Work], engine: Engine) -> dict[str, float | str]:
     def once(work: Work) -> float | str:
         begun = time.monotonic()
         try:
-            with Worker(LIMIT) as worker:
-                worker.ask("load", engine, work)
-                worker.ask("logits", work, 1)
+            with ready(work, engine):
+                return time.monotonic() - begun
         except WorkerError as error:
             return str(error)
-        return time.monotonic() - begun
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         return {title(work): seconds for work, seconds in zip(works, threads.map(once, works), strict=True)}

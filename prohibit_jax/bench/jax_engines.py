@@ -22,7 +22,7 @@ from prohibit_jax.models.network import Network, apply, normalise, shapes
 from prohibit_jax.models.ops import OPS, Ops, pads
 from prohibit_jax.score.engine import Compiler, Precision
 from prohibit_jax.score.lowering import HalfOps
-from prohibit_jax.score.scorer import scorer_of
+from prohibit_jax.score.scorer import Scorer, scorer_of
 from prohibit_jax.score.xla import XlaEngine
 from prohibit_jax.types import Calibration, HeadRef, Images, Thresholds, Variables
 
@@ -45,14 +45,14 @@ def ours_without_kernels(work: Work, precision: Precision) -> Running:
     engine = XlaEngine.in_form(
         form, scorer.plan, scorer._heads, scorer._trunks, (work.batch,), scorer.engine._program.mesh
     )
-    scorer = replace(scorer, engine=engine)
-    scorer.warm()
-    weights = sum(array.nbytes for array in jax.tree.leaves(engine._weights))
-    return Running(scorer, scorer.logits, weights, precision, "xla", device_peak)
+    return _running(replace(scorer, engine=engine), work, precision)
 
 
 def _scorer(work: Work, precision: Precision, compiler: Compiler) -> Running:
-    scorer = scorer_of(*heads_of(work), (work.batch,), compiler=compiler, precision=precision)
+    return _running(scorer_of(*heads_of(work), (work.batch,), compiler=compiler, precision=precision), work, precision)
+
+
+def _running(scorer: Scorer, work: Work, precision: Precision) -> Running:
     scorer.warm()
     if isinstance(scorer.engine, XlaEngine):
         weights = sum(array.nbytes for array in jax.tree.leaves(scorer.engine._weights))

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -131,7 +132,7 @@ class _Bench:
         return Loaded(self.engine.weights, self.engine.precision, self.engine.compiler, time.perf_counter() - begun)
 
     def logits(self, work: Work, turns: int) -> np.ndarray:
-        """Of `turns` different sets of photos, [turns * b, k]; compiles what there is to compile."""
+        """Computes the logits of `turns` different sets of photos, [turns * b, k]; the first call compiles."""
         return np.concatenate([np.array(self.engine.logits(work.photos(turn))) for turn in range(turns)])
 
     def call(self) -> float:
@@ -150,19 +151,7 @@ class _Bench:
                 for _ in range(calls):
                     self.engine.call(self.images)
             (trace,) = Path(folder).rglob("*.xplane.pb")
-            planes = jax.profiler.ProfileData.from_file(str(trace)).planes
-            events = [
-                event
-                for plane in planes
-                if plane.name.startswith("/device:GPU")
-                for line in plane.lines
-                if line.name.startswith("Stream")
-                for event in line.events
-            ]
-        by_name: Counter[str] = Counter()
-        for event in events:
-            by_name[event.name] += event.duration_ns / 1e6 / calls
-        return {"kernels": len(events) / calls, "ms": by_name.total(), "by_name": dict(by_name.most_common())}
+            return kernels(jax.profiler.ProfileData.from_file(str(trace)).planes, calls)
 
     def peak(self, device: str) -> int:
         """The most bytes of memory that this process took, or on an accelerator of the accelerator's."""
@@ -171,6 +160,23 @@ class _Bench:
         status = Path("/proc/self/status")
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
         return 1024 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def kernels(planes: Iterable[Any], calls: int) -> dict[str, Any]:
+    """The kernels of a trace of so many calls, per call: their number, `ms`, and `by_name` in ms; copies are none."""
+    events = [
+        event
+        for plane in planes
+        if plane.name.startswith("/device:GPU")
+        for line in plane.lines
+        if line.name.startswith("Stream")
+        for event in line.events
+        if not event.name.startswith(("Memcpy", "Memset"))
+    ]
+    by_name: Counter[str] = Counter()
+    for event in events:
+        by_name[event.name] += event.duration_ns / 1e6 / calls
+    return {"kernels": len(events) / calls, "ms": by_name.total(), "by_name": dict(by_name.most_common())}
 
 
 def main(descriptor: int) -> None:

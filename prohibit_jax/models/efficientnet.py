@@ -152,10 +152,12 @@ class Block(nnx.Module):
         return self.ops.join(x, y) if self.residual else y
 
     def _in_three_layers(self, x: Activations) -> jax.Array:
-        y, layer = x, self.depthwise
+        y, depthwise = x, self.depthwise
         if self.expands:
             y = self.ops.expand(x, self.expand.kernel[...], self.expand.bias[...], self.activation)
-        y, means = self.ops.filter(y, layer.kernel[...], layer.bias[...], layer.stride, layer.padding, self.activation)
+        y, means = self.ops.filter(
+            y, depthwise.kernel[...], depthwise.bias[...], depthwise.stride, depthwise.padding, self.activation
+        )
         gate = self.squeeze(means) if self.squeezes else None
         return self.ops.project(y, gate, self.project.kernel[...], self.project.bias[...], x if self.residual else None)
 

@@ -34,23 +34,24 @@ OPTIONS = (("xla_allow_excess_precision", False),)
 
 @dataclass(frozen=True)
 class KernelOps(HalfOps):
-    """`HalfOps` with a block's layers as kernels, and its gate in the projection's weights where those are fewer."""
+    """Runs a block's first two layers as kernels, and multiplies its gate into activations or weights, whichever are
+    fewer numbers."""
 
     def expand(self, x: jax.Array, kernel: jax.Array, bias: jax.Array, activation: str) -> jax.Array:
-        """In one kernel."""
+        """Runs the kernel `expand`."""
         return expand(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), bias, activation)
 
     def filter(
         self, x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: str, activation: str
     ) -> tuple[jax.Array, jax.Array]:
-        """In one kernel."""
+        """Runs the kernel `depthwise`."""
         window = pads(x.shape[1], x.shape[2], kernel.shape[0], stride, padding)
         return depthwise(x.astype(jnp.bfloat16), kernel.astype(jnp.float32), bias, stride, window, activation)
 
     def project(
         self, x: jax.Array, gate: jax.Array | None, kernel: jax.Array, bias: jax.Array, residual: jax.Array | None
     ) -> jax.Array:
-        """As one product of all heads' photos, with bias and residual as it is written."""
+        """One matrix product over all heads and photos, which adds bias and residual before it writes."""
         b, h, w, c = x.shape
         d = kernel.shape[-1]
         kernels = jnp.broadcast_to(kernel, (b, c, d))
@@ -123,16 +124,9 @@ def depthwise(
     channels = min(CHANNELS, pl.next_power_of_2(c))
     positions, tall = NUMBERS // channels, min(HEIGHT, rows)
     tiles = pl.cdiv(pl.cdiv(rows, tall) * columns, positions)
-    body = partial(
-        _depthwise,
-        size=k,
-        stride=stride,
-        inputs=(h, w),
-        outputs=(rows, columns),
-        start=(window[0][0], window[1][0]),
-        tile=(positions, tall, channels),
-        activation=_activation(activation),
-    )
+    start = (window[0][0], window[1][0])
+    layer = _Layer(k, stride, (h, w), (rows, columns), start, (positions, tall, channels))
+    body = partial(_depthwise, layer=layer, activation=_activation(activation))
     out = (
         jax.ShapeDtypeStruct((b, rows * columns, c), jnp.bfloat16),
         jax.ShapeDtypeStruct((b, tiles, c), jnp.float32),
@@ -143,8 +137,12 @@ def depthwise(
 
 
 def _call(body: Callable[..., None], grid: tuple[int, ...], out: Any, *arguments: jax.Array) -> Any:
-    interpret = jax.default_backend() == "cpu"
-    return pl.pallas_call(body, grid=grid, out_shape=out, compiler_params=PARAMS, interpret=interpret)(*arguments)
+    call = pl.pallas_call(body, grid=grid, out_shape=out, compiler_params=PARAMS, interpret=_interpreted())
+    return call(*arguments)
+
+
+def _interpreted() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _expand(x: Any, kernel: Any, bias: Any, y: Any, *, activation: Callable[[jax.Array], jax.Array]) -> None:
@@ -167,6 +165,18 @@ def _expand(x: Any, kernel: Any, bias: Any, y: Any, *, activation: Callable[[jax
     )
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """The numbers that fix a depthwise layer and the tile in which a program computes it."""
+
+    size: int  # of the kernel
+    stride: int
+    inputs: tuple[int, int]  # rows, columns
+    outputs: tuple[int, int]  # rows, columns
+    start: tuple[int, int]  # zeros above and to the left
+    tile: tuple[int, int, int]  # positions, output rows that each stands for, channels
+
+
 def _depthwise(
     x: Any,
     kernel: Any,
@@ -174,12 +184,7 @@ def _depthwise(
     y: Any,
     sums: Any,
     *,
-    size: int,
-    stride: int,
-    inputs: tuple[int, int],
-    outputs: tuple[int, int],
-    start: tuple[int, int],
-    tile: tuple[int, int, int],
+    layer: _Layer,
     activation: Callable[[jax.Array], jax.Array],
 ) -> None:
     """A tile of positions, each some output rows of one column, and of some channels.
@@ -187,21 +192,22 @@ def _depthwise(
     An input that is loaded meets all output rows of the tile that want it: at stride 1, a 5x5 kernel costs 10 loads an
     output where each tap alone would cost 25.
     """
-    positions, tall, channels = tile
+    size, stride, (height, width), (rows, columns) = layer.size, layer.stride, layer.inputs, layer.outputs
+    positions, tall, channels = layer.tile
     photo, number = pl.program_id(0), pl.program_id(1)
     here = number * positions + jnp.arange(positions)
     lanes = pl.program_id(2) * channels + jnp.arange(channels)
     lane = lanes < x.shape[-1]
-    first, column = jax.lax.div(here, jnp.int32(outputs[1])) * tall, jax.lax.rem(here, jnp.int32(outputs[1]))
+    first, column = lax.div(here, jnp.int32(columns)) * tall, lax.rem(here, jnp.int32(columns))
     totals = [jnp.zeros((positions, channels), jnp.float32)] * tall
     for j in range(size):
-        left = column * stride + j - start[1]
-        inside = (left >= 0) & (left < inputs[1])
+        left = column * stride + j - layer.start[1]
+        inside = (left >= 0) & (left < width)
         taps = [triton.load(kernel.at[i * size + j, lanes], mask=lane, other=0.0)[None] for i in range(size)]
         for step in range((tall - 1) * stride + size):
-            top = first * stride + step - start[0]
-            valid = inside & (top >= 0) & (top < inputs[0])
-            where = jnp.where(valid, top * inputs[1] + left, 0)
+            top = first * stride + step - layer.start[0]
+            valid = inside & (top >= 0) & (top < height)
+            where = jnp.where(valid, top * width + left, 0)
             part = triton.load(x.at[photo, where[:, None], lanes[None]], mask=valid[:, None] & lane[None], other=0.0)
             for i, tap in enumerate(taps):
                 row, remainder = divmod(step - i, stride)
@@ -210,9 +216,9 @@ def _depthwise(
     offset = triton.load(bias.at[lanes], mask=lane, other=0.0)[None]
     pooled = jnp.zeros((positions, channels), jnp.float32)
     for row, total in enumerate(totals):
-        real = first + row < outputs[0]
+        real = first + row < rows
         found = jnp.where(real[:, None], activation(total + offset), 0.0)
-        where = (first + row) * outputs[1] + column
+        where = (first + row) * columns + column
         triton.store(y.at[photo, where[:, None], lanes[None]], found.astype(y.dtype), mask=real[:, None] & lane[None])
         pooled = pooled + found
     triton.store(sums.at[photo, number, lanes], pooled.sum(0), mask=lane)
@@ -220,7 +226,7 @@ def _depthwise(
 
 def _multiply_add(x: jax.Array, y: jax.Array, total: jax.Array) -> jax.Array:
     """x * y + total in one instruction, which the compiler does not make of two."""
-    if jax.default_backend() == "cpu":
+    if _interpreted():
         return x * y + total
     arguments = [x, jnp.broadcast_to(y, x.shape), total]
     return _instruction("fma.rn.f32 $0, $1, $2, $3;", arguments)
@@ -233,7 +239,7 @@ def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
 def _silu(x: jax.Array) -> jax.Array:
     """x * sigmoid(x) by one special function, accurate to 2^-11, instead of two and a division."""
     half = 0.5 * x
-    if jax.default_backend() == "cpu":
+    if _interpreted():
         return half * jnp.tanh(half) + half
     return _multiply_add(half, _instruction("tanh.approx.f32 $0, $1;", [half]), half)
 

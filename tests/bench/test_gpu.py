@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from bench import gpu
 from prohibit_jax.bench.engines import Engine
 from prohibit_jax.bench.work import Work
-from prohibit_jax.bench.worker import Device, WorkerError
+from prohibit_jax.bench.worker import Device, WorkerError, kernels
 
 PROFILES = ("profile of whole heads", "profile on a trunk", "profile without kernels")
 
@@ -64,6 +65,33 @@ def test_no_step_begins_after_its_time(card: list[str], tmp_path: Path) -> None:
     report = gpu.measure(20, 5, 300, -math.inf, tmp_path / "card.json")
     assert card == []
     assert report["skipped"][:2] == ["whole heads", "heads on a trunk"]
+
+
+def test_what_is_cut_off_leaves_what_came_before(
+    card: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def killed(limit: float) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu, "Worker", killed)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.measure(20, 5, 300, math.inf, tmp_path / "card.json")
+    kept = json.loads((tmp_path / "card.json").read_text())
+    assert [(row["heads"], row["trunk"]) for row in kept["rows"]] == [(20, ""), (20, "s5")]
+
+
+def test_kernels_of_a_trace_are_counted_by_call() -> None:
+    def plane(name: str, line: str, *events: tuple[str, float]) -> Any:
+        made = [SimpleNamespace(name=event, duration_ns=1e6 * ms) for event, ms in events]
+        return SimpleNamespace(name=name, lines=[SimpleNamespace(name=line, events=made)])
+
+    on_card = (("gemm", 2.0), ("_depthwise", 6.0), ("gemm", 1.0), ("_depthwise", 5.0), ("MemcpyH2D", 9.0))
+    planes = [
+        plane("/device:GPU:0", "Stream #14(Compute)", *on_card),
+        plane("/device:GPU:0", "XLA Ops", ("fusion", 7.0)),
+        plane("/host:CPU", "Stream", ("python", 7.0)),
+    ]
+    assert kernels(planes, 2) == {"kernels": 2.0, "ms": 7.0, "by_name": {"_depthwise": 5.5, "gemm": 1.5}}
 
 
 def test_a_step_that_fails_ends_no_other(card: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from prohibit_jax.train.optimiser import optimiser_of
 from prohibit_jax.train.state import TrainState, start, step_of
 from prohibit_jax.types import Preprocessing
 
-# So narrow that all stages have 8 channels and some can be left out: one with a residual block is left. It takes the
-# product's own options of the compiler.
+# So narrow that all stages have 8 channels and some can be left out: one with a residual block is left.
 TINY = Network(replace(B0, width=0.025, dropout=0.2), ("stem", "s2", "top", "classifier"))
 TRUNK, HEAD = TINY.split("stem")
 PREPROCESSING = Preprocessing(24, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
